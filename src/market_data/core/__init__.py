@@ -1,0 +1,1 @@
+"""Vocabulary and ground rules every other layer stands on; imports nothing above it."""

@@ -1,0 +1,1 @@
+"""Extract, transform, load: vendors' answers and files become valid bars and readable rejections."""

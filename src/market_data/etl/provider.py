@@ -1,0 +1,107 @@
+"""What a provider is: one file in `etl/clients/` holding one `ProviderClient` subclass.
+
+A client knows its vendor and nothing else: it turns a `BarRequest` into pages of `RawBars`. What it can do is
+declared data (`ProviderSpec`), from which settings, documentation, command line and contract test follow.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from market_data.core.interval import Alignment, Basis, Interval
+from market_data.core.vocabulary import AssetClass
+from market_data.etl.http import HttpClient
+from market_data.etl.raw import RawBars
+
+
+class ProviderSettings(BaseSettings):
+    """Base of a provider's own settings; the subclass sets `env_prefix` (such as `BINANCE_`)."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    base_url: str = Field(description="Server to ask; point it at a proxy or a recorded server.")
+    api_key: SecretStr | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSpec:
+    """What a provider offers, as data."""
+
+    name: str
+    """Lower-case letters and digits; the `source` of its bars."""
+    title: str
+    covers: str
+    """One line for people: which instruments, since when."""
+    homepage: str
+    bases: Mapping[Interval, Basis]
+    """The intervals it has, and what its prices are in each."""
+    asset_classes: tuple[AssetClass, ...]
+    requests_per_minute: float
+    needs_key: bool = False
+    alignment: Alignment = Alignment.UTC
+    """Where its intraday bars start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarRequest:
+    """Bars wanted: the provider's own symbol, and start inclusive, end exclusive, aware UTC or open."""
+
+    symbol: str
+    interval: Interval
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What the provider says the symbol is; None where it does not say, and then nobody guesses."""
+
+    symbol: str
+    """As its venue writes it."""
+    asset_class: AssetClass
+    currency: str
+    exchange: str | None = None
+    """ISO 10383 MIC or a venue code; `FX` for currency pairs."""
+    name: str | None = None
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One answer: rows, and how to read their stamps."""
+
+    rows: RawBars
+    listing: Listing
+    timezone: str = "UTC"
+    """IANA zone of wall-clock stamps, and the zone in which `1d` and longer bars take their date."""
+    wall_clock: bool = False
+    """Whether `rows.stamp` are wall-clock times of `timezone` and not UTC instants."""
+    rejections: list[tuple[str, str]] = field(default_factory=list)
+    """Rows so broken that they have no columns: (reason, raw text)."""
+
+
+class ProviderClient(ABC):
+    """One vendor. An instance lives for one run; `http` retries, limits and redacts by itself."""
+
+    spec: ClassVar[ProviderSpec]
+    Settings: ClassVar[type[ProviderSettings]]
+
+    def __init__(self, http: HttpClient, settings: ProviderSettings) -> None:
+        self.http = http
+        self.settings = settings
+
+    @abstractmethod
+    def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
+        """Ask the vendor, page by page, in any order.
+
+        Rows outside start and end may be included; the caller cuts. Nothing half-read is yielded.
+
+        Raises:
+            ProviderError: one subclass for each kind of failure.
+
+        """
