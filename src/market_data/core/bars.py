@@ -45,11 +45,15 @@ class Bars:
 
     def take(self, which: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Self:
         """Return the chosen rows: positions, a mask or a slice."""
-        return type(self)(*(column[which] for column in self.columns()))
+        ts, *floats = self.columns()
+        return type(self)(ts[which], *(column[which] for column in floats))
 
     @classmethod
     def concat(cls, parts: Sequence["Bars"]) -> "Bars":
         """Join parts in their order."""
         if not parts:
             return cls.empty()
-        return cls(*(np.concatenate(columns) for columns in zip(*(p.columns() for p in parts), strict=True)))
+        return cls(
+            np.concatenate([part.ts for part in parts]),
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in (*PRICES, "volume")),
+        )

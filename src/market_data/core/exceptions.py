@@ -26,7 +26,7 @@ MarketDataError
     └── ProviderUnavailable       no answer, or a server error, after all retries
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class MarketDataError(Exception):
@@ -93,7 +93,7 @@ class ProviderNotFound(NotFound):
 class AmbiguousSymbol(MarketDataError):
     """A symbol fits several instruments; `candidates` are their exchange:symbol names."""
 
-    def __init__(self, symbols: dict[str, Sequence[str]]) -> None:
+    def __init__(self, symbols: Mapping[str, Sequence[str]]) -> None:
         self.symbols = {symbol: tuple(candidates) for symbol, candidates in symbols.items()}
         which = "; ".join(f"{s} may be {', '.join(c)}" for s, c in self.symbols.items())
         super().__init__(f"several instruments fit: {which}. Write exchange:symbol")

@@ -67,12 +67,13 @@ class Interval(StrEnum):
         return timedelta(minutes=_MINUTES[self]) if self in _MINUTES else timedelta(days=31)
 
     def floor(self, stamps: Stamps) -> Stamps:
-        """Start of the bar each instant lies in. Shape and dtype (datetime64[us], UTC) are kept."""
+        """Start of the bar each instant lies in. Shape, dtype (datetime64[us], UTC) and NaT are kept."""
         if self is Interval.MO1:
             return stamps.astype("datetime64[M]").astype("datetime64[us]")
         origin = _EPOCH_MONDAY if self is Interval.W1 else np.datetime64(0, "us")
         step = np.timedelta64(_MINUTES[self] * 60_000_000, "us")
-        return origin + ((stamps - origin) // step) * step
+        # Not `//`: NumPy warns of NaT there and answers 0, which would be a date. A remainder of NaT is NaT.
+        return stamps - (stamps - origin) % step
 
     def end(self, starts: Stamps) -> Stamps:
         """First instant after each bar, given the bars' starts (datetime64[us], UTC)."""
@@ -89,7 +90,8 @@ class Interval(StrEnum):
         grid = self
         if alignment is Alignment.SESSION and self in {Interval.M30, Interval.H1, Interval.H4}:
             grid = Interval.M15
-        return grid.floor(stamps) == stamps
+        on_grid: NDArray[np.bool_] = grid.floor(stamps) == stamps
+        return on_grid
 
 
 _MINUTES = {
@@ -112,7 +114,7 @@ _UNIT_MINUTES = {
 _MONTHS = {"mo", "mon", "mth", "month", "months"}
 _WORDS = {"hourly": Interval.H1, "daily": Interval.D1, "weekly": Interval.W1, "monthly": Interval.MO1}
 _BY_MINUTES = {minutes: interval for interval, minutes in _MINUTES.items()}
-_SPELLING = re.compile(r"([1-9]\d{0,4})?\s?([a-z]+)")
+_SPELLING = re.compile(r"([1-9][0-9]{0,4})?\s?([a-z]+)")
 
 
 def _spelled(text: str) -> Interval | None:
@@ -139,7 +141,7 @@ def parse_instant(text: str) -> datetime:
         if len(cleaned) == len("2024-01-02"):
             found = datetime.combine(date.fromisoformat(cleaned), datetime.min.time(), UTC)
         else:
-            found = datetime.fromisoformat(cleaned)
+            found = datetime.fromisoformat(cleaned.upper())  # RFC 3339 allows t and z, Python does not
     except ValueError:
         hint = " (a + in a URL must be written %2B)" if " " in cleaned else ""
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Words with one meaning everywhere: asset classes and the outcomes of a run."""
+"""Words with one meaning everywhere."""
 
 from enum import StrEnum
 
@@ -38,3 +38,14 @@ class SortOrder(StrEnum):
 
     ASC = "asc"
     DESC = "desc"
+
+
+class SymbolStatus(StrEnum):
+    """How far a page got with one wanted symbol."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    PENDING = "pending"
+    EMPTY = "empty"
+    NOT_FOUND = "not_found"
+    AMBIGUOUS = "ambiguous"

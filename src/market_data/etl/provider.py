@@ -5,14 +5,16 @@ declared data (`ProviderSpec`), from which settings, documentation, command line
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from market_data.core import clock
+from market_data.core.exceptions import ProviderError, UnsupportedRequest
 from market_data.core.interval import Alignment, Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.http import HttpClient
@@ -20,12 +22,47 @@ from market_data.etl.raw import RawBars
 
 
 class ProviderSettings(BaseSettings):
-    """Base of a provider's own settings; the subclass sets `env_prefix` (such as `BINANCE_`)."""
+    """Base of a provider's own settings; a subclass sets `env_prefix` (such as `BINANCE_`) and `base_url`."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        extra="ignore",
+        env_ignore_empty=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
 
     base_url: str = Field(description="Server to ask; point it at a proxy or a recorded server.")
-    api_key: SecretStr | None = None
+    requests_per_minute: float | None = Field(
+        default=None,
+        gt=0,
+        le=1_000_000,
+        description="Pace of requests; unset: what the provider allows everyone.",
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return the values of all secret fields that are set."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        found = (value.get_secret_value().strip() for value in values if isinstance(value, SecretStr))
+        return tuple(value for value in found if value)
+
+
+class KeyedSettings(ProviderSettings):
+    """Settings of a provider that has an API key."""
+
+    api_key: SecretStr | None = Field(default=None, description="Key the provider gave you.")
+
+    @property
+    def key(self) -> str:
+        """The key in the clear, for a request; empty when there is none."""
+        return self.api_key.get_secret_value().strip() if self.api_key else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +128,27 @@ class ProviderClient(ABC):
     spec: ClassVar[ProviderSpec]
     Settings: ClassVar[type[ProviderSettings]]
 
-    def __init__(self, http: HttpClient, settings: ProviderSettings) -> None:
+    def __init__(
+        self, http: HttpClient, settings: ProviderSettings, *, now: Callable[[], datetime] = clock.now
+    ) -> None:
         self.http = http
         self.settings = settings
+        self.now = now
+
+    def error(self, kind: type[ProviderError], message: str) -> ProviderError:
+        """Make an error of this provider; secrets in the message are masked."""
+        return kind(self.spec.name, self.http.redact(message))
+
+    def require_interval(self, request: BarRequest) -> None:
+        """Refuse what `spec.bases` does not offer.
+
+        Raises:
+            UnsupportedRequest: no such interval here.
+
+        """
+        if request.interval not in self.spec.bases:
+            offered = ", ".join(self.spec.bases)
+            raise self.error(UnsupportedRequest, f"has no {request.interval} bars; it has {offered}")
 
     @abstractmethod
     def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:

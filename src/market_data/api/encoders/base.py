@@ -1,0 +1,67 @@
+"""What every format shares."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import ClassVar
+
+import msgspec
+import polars as pl
+
+from market_data.repositories.market_price import BarBlock
+from market_data.services.price_page import PricePage
+
+
+class Encoder(ABC):
+    """Encodes one answer: `start`, any number of `block`s, `finish`."""
+
+    name: ClassVar[str]
+    """The word in `?format=`."""
+    media_type: ClassVar[str]
+    envelope: ClassVar[bool] = False
+    """Whether symbols and token stand in the body; else the rows are all there is."""
+
+    def __init__(self, page: PricePage) -> None:
+        self.page = page
+        self._labels = pl.Series("symbol", page.labels, pl.String)
+
+    def start(self) -> bytes:
+        """Return what precedes the rows."""
+        return b""
+
+    @abstractmethod
+    def block(self, block: BarBlock) -> bytes:
+        """Return some rows; may hold them back."""
+
+    def finish(self) -> bytes:
+        """Return what follows the rows, once all were read."""
+        return b""
+
+    def symbols(self, block: BarBlock) -> pl.Series:
+        """Return the symbol of every row as it was asked."""
+        return self._labels.gather(block.position)
+
+    def text_frame(self, block: BarBlock) -> pl.DataFrame:
+        """Return rows for text formats: ts as RFC 3339 in UTC, an absent volume as null."""
+        bars = block.bars
+        ts = pl.Series("ts", bars.ts).dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+        volume = pl.Series("volume", bars.volume).fill_nan(None)
+        columns = {"open": bars.open, "high": bars.high, "low": bars.low, "close": bars.close}
+        return pl.DataFrame({"symbol": self.symbols(block), "ts": ts, **columns, "volume": volume})
+
+    async def stream(self) -> AsyncGenerator[bytes]:
+        """Yield the whole answer in pieces, holding a block at a time."""
+        yield self.start()
+        async with aclosing(self.page.blocks()) as blocks:
+            async for block in blocks:
+                yield self.block(block)
+        yield self.finish()
+
+
+def tail(page: PricePage) -> bytes:
+    """Return the end of a JSON envelope: what holds for each symbol, and the token."""
+    summary = page.summary()
+    symbols = msgspec.json.encode(summary.symbols)
+    return (
+        b'"symbols":' + symbols + b',"next_page_token":' + msgspec.json.encode(summary.next_page_token) + b"}"
+    )

@@ -1,0 +1,98 @@
+"""Settings from the environment and `.env`; a wrong one stops the start with one line that names it."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from market_data.core.exceptions import ConfigurationError
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_CHECKOUT = Path(__file__).parents[3]
+
+
+def project_dir() -> Path:
+    """Return the checkout this program runs from, or the working directory when installed as a wheel."""
+    return _CHECKOUT if (_CHECKOUT / "pyproject.toml").is_file() else Path.cwd()
+
+
+class Settings(BaseSettings):
+    """What can be set. Field order is the order of `.env.example` and docs/configuration.md."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL to use. Unset: an embedded server is started under DATA_DIR."
+    )
+    data_dir: Path = Field(
+        Path(".data"), description="Where the embedded server lives. Relative to the project folder."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on. Other than loopback: ALLOW_INSECURE.")
+    port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    workers: int = Field(1, ge=1, le=64, description="API processes.")
+    allow_insecure: bool = Field(
+        default=False, description="Listen beyond loopback although anyone there may read and write."
+    )
+    api_prefix: str = Field(
+        "/api/v1", pattern=r"^(/[A-Za-z0-9._~-]+)+$", description="Path before every call."
+    )
+    debug: bool = Field(default=False, description="Log SQL and tracebacks.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
+    log_format: Literal["console", "json"] = Field("console", description="For people, or one JSON a line.")
+    max_body_bytes: int = Field(512 * 1024**2, ge=1024, description="Largest HTTP body, in bytes.")
+    source_preference: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("ecb", "binance", "alphavantage", "yahoo"),
+        description="Which source answers when none is asked: the first with bars. Others follow by name.",
+    )
+
+    @field_validator("source_preference", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(s.strip() for s in value.split(",") if s.strip()) if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        schemes = ("postgresql://", "postgres://", "postgresql+asyncpg://")
+        if value is not None and not value.get_secret_value().startswith(schemes):
+            raise ValueError("must start with postgresql://, as in postgresql://user:password@host:5432/name")
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _in_project(cls, value: Path) -> Path:
+        return project_dir() / value.expanduser()
+
+    @property
+    def exposed(self) -> bool:
+        """Whether HOST is reachable from other machines."""
+        return self.host not in LOOPBACK
+
+
+def explain(error: ValidationError, prefix: str = "") -> str:
+    """Put what is wrong with the settings on one line, never with the value of a secret."""
+    return "; ".join(
+        f"{prefix}{'_'.join(str(part) for part in problem['loc'])}".upper() + f": {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)
+    )
+
+
+@cache
+def get_settings() -> Settings:
+    """Read the settings once per process.
+
+    Raises:
+        ConfigurationError: one line naming each wrong setting.
+
+    """
+    try:
+        return Settings(_env_file=project_dir() / ".env")
+    except ValidationError as error:
+        raise ConfigurationError(f"wrong setting. {explain(error)}") from None

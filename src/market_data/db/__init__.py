@@ -1,0 +1,1 @@
+"""The database: a server (embedded or given), its connections, its migrations."""

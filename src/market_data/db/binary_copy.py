@@ -1,0 +1,84 @@
+"""PostgreSQL's binary COPY format as NumPy columns, both ways.
+
+Every column is NOT NULL, so each row has one fixed width and a file of rows is an array of records.
+Format: https://www.postgresql.org/docs/current/sql-copy.html (File Formats, Binary Format).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+TRAILER = b"\xff\xff"
+_EPOCH = np.datetime64("2000-01-01", "us")
+"""PostgreSQL counts microseconds from here."""
+
+_WIRE = {"int4": ">i4", "int8": ">i8", "float8": ">f8", "timestamptz": ">i8"}
+_SIZE = {"int4": 4, "int8": 8, "float8": 8, "timestamptz": 8}
+_HERE = {"int4": "int32", "int8": "int64", "float8": "float64"}
+
+
+def _record(types: Sequence[str]) -> np.dtype[np.void]:
+    fields: list[tuple[str, str]] = [("count", ">i2")]
+    for position, name in enumerate(types):
+        fields += [(f"size{position}", ">i4"), (f"value{position}", _WIRE[name])]
+    return np.dtype(fields)
+
+
+class RowFormat:
+    """Rows of fixed types, such as `RowFormat("int4", "timestamptz", "float8")`."""
+
+    def __init__(self, *types: str) -> None:
+        self.types = types
+        self.record = _record(types)
+
+    def encode(self, *columns: NDArray[Any]) -> bytes:
+        """Write columns of one length n as n rows, without header and trailer."""
+        rows = np.empty(len(columns[0]), self.record)
+        rows["count"] = len(self.types)
+        for position, (name, column) in enumerate(zip(self.types, columns, strict=True)):
+            rows[f"size{position}"] = _SIZE[name]
+            rows[f"value{position}"] = (column - _EPOCH).view("int64") if name == "timestamptz" else column
+        return rows.tobytes()
+
+    def decode(self, rows: bytes | bytearray | memoryview) -> list[NDArray[Any]]:
+        """Read whole rows, without header and trailer, as native columns."""
+        table = np.frombuffer(rows, self.record)
+        columns: list[NDArray[Any]] = []
+        for position, name in enumerate(self.types):
+            values = table[f"value{position}"]
+            if name == "timestamptz":
+                columns.append(values.astype("int64").view("timedelta64[us]") + _EPOCH)
+            else:
+                columns.append(values.astype(_HERE[name]))
+        return columns
+
+
+class RowBuffer:
+    """Gathers a COPY stream's pieces, which end anywhere, and hands out the whole rows."""
+
+    def __init__(self, row_bytes: int) -> None:
+        self._row_bytes = row_bytes
+        self._pending = bytearray()
+        self._header_seen = False
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece of the stream."""
+        self._pending += piece
+        if not self._header_seen and len(self._pending) >= len(HEADER):
+            del self._pending[: len(HEADER)]
+            self._header_seen = True
+
+    @property
+    def rows(self) -> int:
+        """Whole rows waiting."""
+        return len(self._pending) // self._row_bytes if self._header_seen else 0
+
+    def take(self, rows: int) -> bytes:
+        """Remove and return this many whole rows."""
+        size = rows * self._row_bytes
+        taken = bytes(memoryview(self._pending)[:size])
+        del self._pending[:size]
+        return taken

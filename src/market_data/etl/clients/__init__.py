@@ -1,0 +1,1 @@
+"""One file for each provider; see docs/adding-a-provider.md."""

@@ -1,0 +1,322 @@
+"""Yahoo Finance charts: world-wide shares, funds, indices, currencies, crypto and futures; no key, no promise.
+
+There is no vendor documentation; what is known stands in https://github.com/ranaroussi/yfinance and in recordings.
+Prices are split-adjusted. A daily bar is stamped with its session's open, a currency's with London midnight: its
+date is the one in `exchangeTimezoneName` (`gmtoffset` is today's and wrong for half of the bars).
+"""
+
+import math
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, time, timedelta
+from typing import Annotated, NamedTuple
+from urllib.parse import quote
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+import numpy as np
+from pydantic_settings import SettingsConfigDict
+
+from market_data.core.exceptions import MalformedAnswer, ProviderError, SymbolNotFound, UnsupportedRequest
+from market_data.core.interval import Alignment, Basis, Interval
+from market_data.core.vocabulary import AssetClass
+from market_data.etl.answer import Answer
+from market_data.etl.columns import epochs, numbers, raw_bars
+from market_data.etl.provider import (
+    BarRequest,
+    Listing,
+    Page,
+    ProviderClient,
+    ProviderSettings,
+    ProviderSpec,
+)
+from market_data.etl.raw import RawBars
+
+_BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"}
+"""Any other agent is answered 429."""
+_BEGINNING = datetime.fromisoformat("1900-01-01T00:00:00+00:00")
+_UNBOUNDED = timedelta(days=100_000)
+
+
+class _Offer(NamedTuple):
+    asked: str
+    answered: tuple[str, ...]
+    reach: timedelta = _UNBOUNDED
+    """How far back from now."""
+    window: timedelta = _UNBOUNDED
+    """The longest range of one request."""
+
+
+_INTERVALS = {
+    Interval.M1: _Offer("1m", ("1m",), timedelta(days=30), timedelta(days=7)),
+    Interval.M5: _Offer("5m", ("5m",), timedelta(days=60)),
+    Interval.M15: _Offer("15m", ("15m",), timedelta(days=60)),
+    Interval.M30: _Offer("30m", ("30m",), timedelta(days=60)),
+    Interval.H1: _Offer("60m", ("60m", "1h"), timedelta(days=730)),
+    Interval.D1: _Offer("1d", ("1d",)),
+    Interval.W1: _Offer("1wk", ("1wk",)),
+    Interval.MO1: _Offer("1mo", ("1mo",)),
+}
+_CLASSES = {
+    "EQUITY": AssetClass.EQUITY,
+    "ETF": AssetClass.ETF,
+    "INDEX": AssetClass.INDEX,
+    "CURRENCY": AssetClass.FX,
+    "CRYPTOCURRENCY": AssetClass.CRYPTO,
+    "FUTURE": AssetClass.FUTURE,
+    "MUTUALFUND": AssetClass.FUND,
+}
+_US = dict(
+    pair.split(":")
+    for pair in "NMS:XNAS NGM:XNAS NCM:XNAS NAS:XNAS NYQ:XNYS PCX:ARCX ASE:XASE BTS:BATS".split()
+)
+_ABROAD = dict(
+    pair.split(":")
+    for pair in (
+        "LSE:XLON GER:XETR FRA:XFRA PAR:XPAR AMS:XAMS BRU:XBRU LIS:XLIS MIL:XMIL MCE:XMAD EBS:XSWX STO:XSTO "
+        "CPH:XCSE HEL:XHEL OSL:XOSL VIE:XWBO TOR:XTSE VAN:XTSX ASX:XASX JPX:XTKS HKG:XHKG SHH:XSHG SHZ:XSHE "
+        "NSI:XNSE BSE:XBOM SES:XSES SAO:BVMF JNB:XJSE KSC:XKRX KOE:XKOS TAI:XTAI NZE:XNZE MEX:XMEX TLV:XTAE"
+    ).split()
+)
+"""Yahoo's exchange codes and their ISO 10383 MICs; any other code is passed on as it is."""
+_CURRENCIES = {"GBp": "GBX", "ZAc": "ZAC"}
+
+_Seconds = Annotated[int, msgspec.Meta(ge=-62_135_596_800, le=253_402_300_799)]
+_Cells = list[float | None]
+
+
+class _Session(msgspec.Struct):
+    start: _Seconds
+    end: _Seconds
+
+
+class _Sessions(msgspec.Struct):
+    regular: _Session
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    symbol: str
+    instrument_type: str
+    exchange_name: str
+    exchange_timezone_name: str
+    data_granularity: str
+    currency: str | None = None
+    regular_market_time: _Seconds | None = None
+    current_trading_period: _Sessions | None = None
+    long_name: str | None = None
+    short_name: str | None = None
+
+
+class _Quote(msgspec.Struct):
+    open: _Cells | None = None
+    high: _Cells | None = None
+    low: _Cells | None = None
+    close: _Cells | None = None
+    volume: _Cells | None = None
+
+
+class _Indicators(msgspec.Struct):
+    quote: list[_Quote]
+
+
+class _Result(msgspec.Struct):
+    meta: _Meta
+    indicators: _Indicators
+    timestamp: list[_Seconds] | None = None
+
+
+class _Error(msgspec.Struct):
+    code: str = ""
+    description: str | None = None
+
+
+class _Chart(msgspec.Struct):
+    result: list[_Result] | None = None
+    error: _Error | None = None
+
+
+class _Body(msgspec.Struct):
+    chart: _Chart
+
+
+class YahooSettings(ProviderSettings):
+    """Where to ask Yahoo Finance."""
+
+    model_config = SettingsConfigDict(env_prefix="YAHOO_")
+
+    base_url: str = "https://query2.finance.yahoo.com"
+
+
+class YahooClient(ProviderClient):
+    """Charts of one symbol; symbols are Yahoo's own: `AAPL`, `OCDO.L`, `EURUSD=X`, `BTC-USD`, `^GSPC`."""
+
+    spec = ProviderSpec(
+        name="yahoo",
+        title="Yahoo Finance",
+        covers="shares, ETFs, funds, indices, currencies, crypto and futures world-wide; intraday for 30 to 730 days",
+        homepage="https://finance.yahoo.com",
+        bases=dict.fromkeys(_INTERVALS, Basis.SPLIT),
+        asset_classes=tuple(_CLASSES.values()),
+        requests_per_minute=60,
+        alignment=Alignment.SESSION,
+    )
+    Settings = YahooSettings
+
+    async def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
+        """Yield a page for each window of time; no page where there is nothing. See `ProviderClient`."""
+        self.require_interval(request)
+        for start, end in self._windows(request):
+            params: dict[str, str | int] = {
+                "period1": start,
+                "period2": end,
+                "interval": _INTERVALS[request.interval][0],
+                "includePrePost": "false",
+                "events": "div|split",
+            }
+            path = f"/v8/finance/chart/{quote(request.symbol, safe='=^')}"
+            answer = await self.http.get(path, params, headers=_BROWSER, explain=self._explain)
+            if page := self._page(request, answer):
+                yield page
+
+    def _windows(self, request: BarRequest) -> Iterator[tuple[int, int]]:
+        offer, now = _INTERVALS[request.interval], self.now()
+        # An hour of slack: the limit is measured when the request arrives.
+        oldest = _BEGINNING if offer.reach is _UNBOUNDED else now - offer.reach + timedelta(hours=1)
+        start = max(request.start or oldest, oldest)
+        if request.start and offer.reach is not _UNBOUNDED and start - request.start > timedelta(days=1):
+            text = f"{request.interval} bars reach back {offer.reach.days} days, to {oldest:%Y-%m-%d}"
+            raise self.error(UnsupportedRequest, text)
+        if not request.interval.is_intraday:
+            start = _floor(
+                request.interval, start
+            )  # a bar asked from its middle may come without its beginning
+        end = min(request.end or now + timedelta(days=1), now + timedelta(days=1))
+        while start < end:
+            stop = min(start + min(offer.window, end - start), end)
+            yield int(start.timestamp()), math.ceil(stop.timestamp())
+            start = stop
+
+    def _explain(self, answer: Answer) -> ProviderError | None:
+        try:
+            error = msgspec.json.decode(answer.body, type=_Body).chart.error
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return self._refusal(error, answer.status) if error else None
+
+    def _refusal(self, error: _Error, status: int) -> ProviderError | None:
+        text = f"{error.code}: {(error.description or '')[:300]}"
+        if "too many requests" in text.lower() or status in {401, 403, 429} or status >= 500:
+            return None
+        missing = error.code == "Not Found" or "Data doesn't exist" in text
+        return self.error(SymbolNotFound if missing else UnsupportedRequest, text)
+
+    def _page(self, request: BarRequest, answer: Answer) -> Page | None:
+        problem = ""
+        try:
+            result = self._result(request, answer)
+            if not result.timestamp:
+                return None
+            zone = ZoneInfo(result.meta.exchange_timezone_name)
+            listing = _listing(result.meta)
+            rows = _rows(result, result.timestamp, request.interval, zone)
+            return Page(rows=rows, listing=listing, timezone=zone.key)
+        except (ZoneInfoNotFoundError, ValueError, UnicodeDecodeError) as exc:
+            problem = str(exc)
+        raise self.error(MalformedAnswer, problem)
+
+    def _result(self, request: BarRequest, answer: Answer) -> _Result:
+        chart = msgspec.json.decode(answer.body, type=_Body).chart
+        if chart.error is not None:
+            raise self._refusal(chart.error, answer.status) or ValueError(f"refused: {chart.error.code[:40]}")
+        if chart.result is None or len(chart.result) != 1:
+            raise ValueError("not one chart")
+        meta = chart.result[0].meta
+        if meta.symbol.upper() != request.symbol.upper():
+            raise ValueError(f"{meta.symbol[:40]!r} came for {request.symbol[:40]!r}")
+        if meta.data_granularity not in _INTERVALS[request.interval].answered:
+            raise ValueError(f"{meta.data_granularity[:40]!r} bars came for {request.interval}")
+        return chart.result[0]
+
+
+def _floor(interval: Interval, instant: datetime) -> datetime:
+    stamp = np.array([instant.replace(tzinfo=None)], "datetime64[us]")
+    floored: datetime = interval.floor(stamp)[0].item()
+    return floored.replace(tzinfo=UTC)
+
+
+def _listing(meta: _Meta) -> Listing:
+    asset_class = _CLASSES.get(meta.instrument_type)
+    if asset_class is None:
+        raise ValueError(f"unknown type of instrument {meta.instrument_type[:40]!r}")
+    if meta.currency is None:
+        raise ValueError("prices without a currency")
+    code = meta.exchange_name
+    return Listing(
+        symbol=_venue_symbol(meta.symbol, code, asset_class),
+        asset_class=asset_class,
+        currency=_CURRENCIES.get(meta.currency, meta.currency),
+        exchange="FX" if asset_class is AssetClass.FX else (_US | _ABROAD).get(code, code),
+        name=meta.long_name or meta.short_name,
+        timezone=meta.exchange_timezone_name,
+    )
+
+
+def _venue_symbol(symbol: str, code: str, asset_class: AssetClass) -> str:
+    if asset_class is AssetClass.FX:
+        pair = symbol.removesuffix("=X")
+        return f"USD{pair}" if len(pair) == 3 else pair
+    if asset_class is AssetClass.INDEX:
+        return symbol
+    if code in _US:
+        return re.sub(
+            r"^([A-Z]+)-([A-Z])$", r"\1.\2", symbol
+        )  # a class of shares: BRK-B is BRK.B on its venue
+    return re.sub(r"(?<=.)\.[A-Z]{1,3}$", "", symbol) if code in _ABROAD else symbol
+
+
+def _rows(result: _Result, stamps: list[int], interval: Interval, zone: ZoneInfo) -> RawBars:
+    if len(result.indicators.quote) != 1:
+        raise ValueError("not one set of prices")
+    quotes = result.indicators.quote[0]
+    columns = [quotes.open, quotes.high, quotes.low, quotes.close, quotes.volume]
+    *prices, volume = (numbers(column, len(stamps)) for column in columns)
+    running = np.zeros(len(stamps), "bool")
+    running[-1] = _is_running(stamps, result.meta, interval, zone)
+    there = np.flatnonzero(~np.logical_and.reduce([np.isnan(values) for values, _ in prices]))
+
+    def text(row: int) -> str:
+        at = int(there[row])
+        cells = {"timestamp": stamps[at]} | {
+            name: column[at]
+            for name, column in zip(_Quote.__struct_fields__, columns, strict=True)
+            if column is not None
+        }
+        return msgspec.json.encode(cells).decode()
+
+    times = epochs(stamps, "s")
+    return raw_bars(
+        (times[0][there], times[1][there]),
+        [(values[there], flags[there]) for values, flags in prices],
+        (volume[0][there], volume[1][there]),
+        text,
+        running[there],
+    )
+
+
+def _is_running(stamps: list[int], meta: _Meta, interval: Interval, zone: ZoneInfo) -> bool:
+    """Whether the last bar is stamped with the last trade instead of its own start."""
+    if stamps[-1] != meta.regular_market_time:
+        return False
+
+    def clock(stamp: int) -> time:
+        return datetime.fromtimestamp(stamp, zone).time()
+
+    session = meta.current_trading_period.regular if meta.current_trading_period else None
+    if interval.is_intraday:
+        on_grid = bool(interval.aligned(epochs(stamps[-1:], "s")[0], Alignment.SESSION)[0])
+        # The closing price comes as one more bar, which starts when the session ends.
+        return not on_grid or (session is not None and clock(stamps[-1]) == clock(session.end))
+    starts = {time(0), *(clock(stamp) for stamp in stamps[:-1])} | (
+        {clock(session.start)} if session else set()
+    )
+    return clock(stamps[-1]) not in starts

@@ -1,0 +1,270 @@
+"""The one way out to vendors: paced, retried, bounded in time and size, and silent about secrets.
+
+Every failure is a value until the last moment and is raised outside any `except` block: an exception chain
+that held the HTTP library's error would hold the request, its URL, and with it the key.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import httpx2
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result
+from tenacity.wait import wait_random_exponential
+
+from market_data import __version__
+from market_data.core.exceptions import MalformedAnswer, ProviderError, ProviderUnavailable
+from market_data.etl.answer import Answer, Explain, error_of
+from market_data.etl.pace import limiter, shared_limiter
+from market_data.etl.redaction import Redactor, silence_http_loggers
+
+log = structlog.get_logger(__name__)
+
+USER_AGENT = f"market-data-backend-platform/{__version__}"
+_TRANSIENT = (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError, httpx2.ProxyError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on one request; times in seconds, sizes in bytes."""
+
+    connect: float = 10.0
+    read: float = 30.0
+    """Silence between two pieces of an answer."""
+    total: float = 180.0
+    """From asking to the answer's last byte, repetitions and the waits between them included."""
+    attempts: int = 4
+    backoff: float = 0.5
+    """Least wait before a repetition; the most starts at 1 s and doubles each time, up to `backoff_max`."""
+    backoff_max: float = 20.0
+    retry_after_max: float = 60.0
+    """A vendor who asks for a longer wait is reported at once."""
+    body: int = 64 * 1024 * 1024
+    """Counted after decompression, while it arrives."""
+    redirects: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: ProviderError
+    again: bool = False
+    after: float | None = None
+
+
+class HttpClient:
+    """GET requests to one provider at `base_url`.
+
+    `transport` stands in for the network, and then the pace is this client's own instead of the process's.
+    `sleep` and `clock` (monotonic seconds) exist for tests. An async context manager; or call `aclose`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        base_url: str,
+        requests_per_minute: float,
+        secrets: tuple[str, ...] = (),
+        transport: httpx2.AsyncBaseTransport | None = None,
+        limits: Limits | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        silence_http_loggers()
+        self.name = name
+        self.limits = limits or Limits()
+        self._base_url = base_url.rstrip("/")
+        self._requests_per_minute = requests_per_minute
+        self._own_limiter = None if transport is None else limiter(requests_per_minute)
+        self._redactor = Redactor(secrets)
+        self._sleep = sleep
+        self._clock = clock
+        self._client = httpx2.AsyncClient(
+            transport=transport,
+            timeout=httpx2.Timeout(self.limits.read, connect=self.limits.connect),
+            headers={"User-Agent": USER_AGENT, "Accept": "*/*"},
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    def redact(self, text: str) -> str:
+        """Mask this provider's secrets in words meant for people."""
+        return self._redactor.text(text)
+
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        explain: Explain | None = None,
+    ) -> Answer:
+        """Ask for `path` (with leading slash, already quoted) under the base URL; what returns is 2xx.
+
+        Connection and read errors, cut-off bodies, 408, 429 and 5xx are repeated after jittered exponential
+        waits or the vendor's own Retry-After. `explain` may name a better error than the status alone.
+
+        Raises:
+            ProviderAuthError: 401, 403.
+            ProviderRateLimited: 418 at once; 429 after all attempts, or at once when told to wait too long.
+            SymbolNotFound: 404, 410.
+            UnsupportedRequest: any other 4xx.
+            MalformedAnswer: a body too large or wrongly compressed.
+            ProviderUnavailable: 5xx, no connection, no end in time, or a redirect to elsewhere.
+
+        """
+        outcome: Answer | _Failure
+        url = _url(self._base_url + path, params)
+        if url is None:
+            outcome = self._unavailable(f"{self._base_url} is no usable server address")
+        else:
+            outcome = await self._persist(url, headers or {}, explain)
+        if isinstance(outcome, _Failure):
+            raise outcome.error
+        return outcome
+
+    async def _persist(
+        self, url: httpx2.URL, headers: Mapping[str, str], explain: Explain | None
+    ) -> Answer | _Failure:
+        await self._turn()
+        deadline = self._clock() + self.limits.total
+
+        def enough(state: RetryCallState) -> bool:
+            late = self._clock() + state.upcoming_sleep > deadline
+            return late or state.attempt_number >= self.limits.attempts
+
+        async def rest(seconds: float) -> None:
+            log.info("provider_retry", provider=self.name, path=self.redact(url.path), wait=round(seconds, 2))
+            await self._sleep(seconds)
+            await self._turn()
+
+        async def attempt() -> Answer | _Failure:
+            return await self._attempt(url, headers, explain, max(deadline - self._clock(), 0.001))
+
+        patiently = AsyncRetrying(
+            sleep=rest,
+            retry=retry_if_result(lambda outcome: isinstance(outcome, _Failure) and outcome.again),
+            wait=self._wait,
+            stop=enough,
+            retry_error_callback=_outcome,
+        )
+        return await patiently(attempt)
+
+    async def _turn(self) -> None:
+        await (self._own_limiter or shared_limiter(self.name, self._requests_per_minute)).acquire()
+
+    def _wait(self, state: RetryCallState) -> float:
+        outcome = _outcome(state)
+        if isinstance(outcome, _Failure) and outcome.after is not None:
+            return outcome.after
+        return wait_random_exponential(1, self.limits.backoff_max, min=self.limits.backoff)(state)
+
+    async def _attempt(
+        self, url: httpx2.URL, headers: Mapping[str, str], explain: Explain | None, seconds: float
+    ) -> Answer | _Failure:
+        begun = self._clock()
+        try:
+            async with asyncio.timeout(seconds):
+                outcome = await self._follow(url, headers)
+        except TimeoutError:
+            return self._unavailable(f"no complete answer within {self.limits.total:g} s")
+        except _TRANSIENT as exc:
+            return self._unavailable(_described(exc), again=True)
+        except httpx2.DecodingError as exc:
+            return self._malformed(f"a body that cannot be decompressed: {exc}")
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as exc:
+            return self._unavailable(_described(exc))
+        if isinstance(outcome, _Failure):
+            return outcome
+        log.debug(
+            "provider_answer",
+            provider=self.name,
+            path=self.redact(url.path),
+            status=outcome.status,
+            bytes=len(outcome.body),
+            seconds=round(self._clock() - begun, 3),
+        )
+        return outcome if outcome.status < 300 else self._judge(outcome, explain)
+
+    async def _follow(self, url: httpx2.URL, headers: Mapping[str, str]) -> Answer | _Failure:
+        for _ in range(self.limits.redirects + 1):
+            async with self._client.stream("GET", url, headers=dict(headers)) as response:
+                if not response.has_redirect_location:
+                    return await self._read(response)
+                onward = url.join(response.headers["location"])
+            if not _same_server(url, onward):
+                return self._unavailable(f"redirects to another server, {onward.scheme}://{onward.host}")
+            url = onward
+        return self._unavailable(f"redirects more than {self.limits.redirects} times")
+
+    async def _read(self, response: httpx2.Response) -> Answer | _Failure:
+        parts: list[bytes] = []
+        size = 0
+        async for part in response.aiter_bytes():
+            size += len(part)
+            if size > self.limits.body:
+                return self._malformed(f"a body larger than {self.limits.body} bytes")
+            parts.append(part)
+        promised = response.headers.get("content-length", "")
+        if promised.isdecimal() and int(promised) != response.num_bytes_downloaded:
+            # The network transport notices this by itself; others do not.
+            return self._unavailable("the answer ended before its announced length", again=True)
+        headers = {name.lower(): self.redact(value) for name, value in response.headers.items()}
+        return Answer(status=response.status_code, headers=headers, body=self._redactor.body(b"".join(parts)))
+
+    def _judge(self, answer: Answer, explain: Explain | None) -> _Failure:
+        error = explain(answer) if explain is not None and answer.status >= 400 else None
+        if error is None:
+            error = error_of(self.name, answer, self.redact(answer.excerpt))
+        soon = (answer.retry_after or 0.0) <= self.limits.retry_after_max
+        return _Failure(error, answer.temporary and soon, answer.retry_after)
+
+    def _unavailable(self, why: str, *, again: bool = False) -> _Failure:
+        return _Failure(ProviderUnavailable(self.name, self.redact(why)), again)
+
+    def _malformed(self, why: str) -> _Failure:
+        return _Failure(MalformedAnswer(self.name, self.redact(why)))
+
+
+def _url(text: str, params: Mapping[str, str | int] | None) -> httpx2.URL | None:
+    try:
+        url = httpx2.URL(text, params=dict(params)) if params else httpx2.URL(text)
+    except (httpx2.InvalidURL, ValueError):
+        return None
+    return url if url.scheme in {"http", "https"} and url.host else None
+
+
+def _outcome(state: RetryCallState) -> Answer | _Failure:
+    if state.outcome is None:  # tenacity asks only after an attempt
+        raise AssertionError
+    outcome: Answer | _Failure = state.outcome.result()
+    return outcome
+
+
+def _described(exc: Exception) -> str:
+    text = str(exc)
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def _same_server(url: httpx2.URL, onward: httpx2.URL) -> bool:
+    if url.host != onward.host:
+        return False
+    upgrade = url.scheme == "http" and onward.scheme == "https" and url.port is None and onward.port is None
+    return upgrade or (url.scheme == onward.scheme and url.port == onward.port)

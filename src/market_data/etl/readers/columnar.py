@@ -1,0 +1,120 @@
+"""Arrow batches, whoever encoded them, as tables of the few types that rows understand."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryFile
+from typing import BinaryIO, cast
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from market_data.core.exceptions import UnreadableBody
+from market_data.etl.readers.chunk import Chunk
+
+_COPY_BYTES = 1024 * 1024
+_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_FIRST_SECOND = -62_135_596_800
+_LAST_SECOND = 253_402_300_799
+"""Years 1 to 9999: a file may hold any integer as a time, and none of the others can be written down."""
+_DAY = 86_400
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Turn what Arrow raises on broken bytes into one readable error.
+
+    Raises:
+        UnreadableBody: Arrow refused the bytes.
+
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, MemoryError, KeyError, TypeError, IndexError) as error:
+        first = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise UnreadableBody(f"the {what} cannot be read: {first}") from error
+
+
+@contextmanager
+def seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """Give a stream that can seek: itself, or a copy of it on disk (standard input cannot)."""
+    if stream.seekable():
+        yield stream
+        return
+    with TemporaryFile() as copy:
+        while piece := stream.read(_COPY_BYTES):
+            copy.write(piece)
+        copy.seek(0)
+        yield cast("BinaryIO", copy)
+
+
+def chunks(batch: pa.RecordBatch, chunk_rows: int) -> Iterator[Chunk]:
+    """Convert a batch. Every buffer is checked first: broken offsets would be read out of bounds.
+
+    Raises:
+        UnreadableBody: repeated column names.
+        pa.ArrowInvalid: the buffers contradict each other.
+
+    """
+    names = batch.schema.names
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UnreadableBody(f"the schema repeats {', '.join(map(repr, repeated))}")
+    unusable = {field.name: str(field.type) for field in batch.schema if not usable(field.type)}
+    columns = []
+    for name in names:
+        if name not in unusable:
+            array = batch.column(name)
+            array.validate(full=True)
+            columns.append(pl.Series(name, pl.from_arrow(plain(array))))
+    for part in pl.DataFrame(columns).iter_slices(chunk_rows):
+        yield Chunk(part.with_columns(pl.selectors.categorical().cast(pl.String)), unusable=unusable)
+
+
+def usable(kind: pa.DataType) -> bool:
+    """Whether cells of this type can be a name, a number or a time."""
+    if pa.types.is_dictionary(kind):
+        return usable(kind.value_type) and not pa.types.is_dictionary(kind.value_type)
+    checks = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_string_view,
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_decimal,
+        pa.types.is_timestamp,
+        pa.types.is_date,
+        pa.types.is_time,
+        pa.types.is_boolean,
+        pa.types.is_null,
+    )
+    return any(check(kind) for check in checks)
+
+
+def plain(array: pa.Array) -> pa.Array:
+    """Bring an array of a usable type to one that Polars has, without wrapping a time around."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        if pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type):
+            return array  # Polars shares the texts; decoding here would copy a long one for every row
+        return plain(array.dictionary_decode())
+    if pa.types.is_timestamp(kind):
+        per_second = _SECOND[kind.unit]
+        bounded = _between(array.cast(pa.int64()), _FIRST_SECOND * per_second, _LAST_SECOND * per_second)
+        target = pa.timestamp("us", tz="UTC" if kind.tz else None)
+        return bounded.cast(pa.timestamp(kind.unit)).cast(pa.timestamp("us"), safe=False).cast(target)
+    if pa.types.is_date64(kind):
+        bounded = _between(array.cast(pa.int64()), _FIRST_SECOND * 1_000, _LAST_SECOND * 1_000)
+        return pc.floor(pc.divide(bounded, 1_000 * _DAY)).cast(pa.int32()).cast(pa.date32())
+    if pa.types.is_date32(kind):
+        days = array.cast(pa.int32()).cast(pa.int64())
+        return _between(days, _FIRST_SECOND // _DAY, _LAST_SECOND // _DAY).cast(pa.int32()).cast(pa.date32())
+    if pa.types.is_decimal256(kind):
+        return array.cast(pa.string())
+    return array
+
+
+def _between(array: pa.Array, low: int, high: int) -> pa.Array:
+    """Clip 64-bit integers, nulls kept, to bounds that may be wider than the type."""
+    low, high = max(low, -(2**63)), min(high, 2**63 - 1)
+    floor, ceiling = pa.scalar(low, array.type), pa.scalar(high, array.type)
+    return pc.min_element_wise(pc.max_element_wise(array, floor, skip_nulls=False), ceiling, skip_nulls=False)

@@ -1,0 +1,139 @@
+"""Ingestion runs and the rows they refused."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from market_data.core.exceptions import RunNotFound
+from market_data.core.vocabulary import RunStatus
+from market_data.models import IngestionRun, Rejection
+
+OWNER_LOCKS = 0x6D64_0002
+"""First key of the advisory locks by which a process shows that it lives ("md", purpose 2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """What to list; None does not filter."""
+
+    status: RunStatus | None = None
+    source: str | None = None
+
+
+class IngestionRunRepository:
+    """Runs, newest first."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def find(self, entity_id: int) -> IngestionRun | None:
+        """Return the run, or None."""
+        return await self._session.get(IngestionRun, entity_id)
+
+    async def get(self, entity_id: int) -> IngestionRun:
+        """Return the run.
+
+        Raises:
+            RunNotFound: no such id.
+
+        """
+        found = await self.find(entity_id)
+        if found is None:
+            raise RunNotFound(entity_id)
+        return found
+
+    async def list_(
+        self, wanted: RunFilter, *, limit: int, after: Sequence[object] | None = None
+    ) -> list[IngestionRun]:
+        """Return at most `limit` runs behind the key (id,), newest first."""
+        query = select(IngestionRun).order_by(IngestionRun.id.desc()).limit(limit)
+        if wanted.status is not None:
+            query = query.where(IngestionRun.status == wanted.status)
+        if wanted.source is not None:
+            query = query.where(IngestionRun.source == wanted.source)
+        if after is not None:
+            query = query.where(IngestionRun.id < after[0])
+        return list(await self._session.scalars(query))
+
+    async def create(self, entity: IngestionRun) -> IngestionRun:
+        """Store a new run."""
+        self._session.add(entity)
+        await self._session.flush()
+        await self._session.refresh(entity)
+        return entity
+
+    async def update(self, entity: IngestionRun) -> IngestionRun:
+        """Store what changed."""
+        await self._session.flush()
+        await self._session.refresh(entity)
+        return entity
+
+    async def delete(self, entity_id: int) -> None:
+        """Remove a run and its rejections."""
+        await self._session.execute(delete(IngestionRun).where(IngestionRun.id == entity_id))
+
+    async def start(self, run_id: int) -> None:
+        """Mark the beginning of work."""
+        await self._session.execute(
+            update(IngestionRun)
+            .where(IngestionRun.id == run_id)
+            .values(status=RunStatus.RUNNING, started_at=func.clock_timestamp())
+        )
+
+    async def add_counts(self, run_id: int, counts: Mapping[str, int]) -> None:
+        """Add to the counts, in the transaction of the bars they speak of."""
+        columns = {name: getattr(IngestionRun, name) + n for name, n in counts.items() if n}
+        if columns:
+            await self._session.execute(update(IngestionRun).where(IngestionRun.id == run_id).values(columns))
+
+    async def finish(self, run_id: int, status: RunStatus, error: str | None) -> None:
+        """Record the outcome."""
+        await self._session.execute(
+            update(IngestionRun)
+            .where(IngestionRun.id == run_id)
+            .values(
+                status=status,
+                error=error,
+                finished_at=func.clock_timestamp(),
+                started_at=func.coalesce(IngestionRun.started_at, func.clock_timestamp()),
+            )
+        )
+
+    async def interrupt_dead(self) -> int:
+        """Mark the unfinished runs of processes that died; return how many."""
+        alive = text(
+            "owner IN (SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+            "AND classid = :locks AND objsubid = 2)"
+        ).bindparams(locks=OWNER_LOCKS)
+        found = await self._session.scalars(
+            update(IngestionRun)
+            .where(IngestionRun.finished_at.is_(None), ~alive)
+            .values(
+                status=RunStatus.INTERRUPTED,
+                finished_at=func.clock_timestamp(),
+                error="its process died; what it had committed is stored, and repeating is safe",
+            )
+            .returning(IngestionRun.id)
+        )
+        return len(list(found))
+
+    async def add_rejections(self, run_id: int, rejections: Sequence[Mapping[str, Any]]) -> None:
+        """Keep refused rows: symbol, ts, reason, detail, text."""
+        if rejections:
+            await self._session.execute(insert(Rejection), [{"run_id": run_id, **r} for r in rejections])
+
+    async def list_rejections(self, run_id: int, *, limit: int, after: int | None) -> list[Rejection]:
+        """Return at most `limit` refused rows of a run, in order, behind this rejection id."""
+        query = select(Rejection).where(Rejection.run_id == run_id).order_by(Rejection.id).limit(limit)
+        if after is not None:
+            query = query.where(Rejection.id > after)
+        return list(await self._session.scalars(query))
+
+    async def count_rejections(self, run_id: int) -> int:
+        """Return how many refused rows of a run are kept."""
+        query = select(func.count()).select_from(Rejection).where(Rejection.run_id == run_id)
+        return int(await self._session.scalar(query) or 0)

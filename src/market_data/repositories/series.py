@@ -1,0 +1,106 @@
+"""Which series exist and what figures they carry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from market_data.core.interval import Interval
+from market_data.models import Instrument, Series
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSeries:
+    """A series that has bars, and whose they are."""
+
+    id: int
+    instrument_id: int
+    symbol: str
+    exchange: str
+    interval: str
+    source: str
+    basis: str
+    first: datetime
+    last: datetime
+    count: int
+    updated: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesFilter:
+    """What to list; None does not filter."""
+
+    instrument_ids: Sequence[int] | None = None
+    interval: Interval | None = None
+    source: str | None = None
+
+
+_STORED = (
+    select(
+        Series.id,
+        Series.instrument_id,
+        Instrument.symbol,
+        Instrument.exchange,
+        Series.interval,
+        Series.source,
+        Series.basis,
+        Series.first_ts,
+        Series.last_ts,
+        Series.bar_count,
+        Series.updated_at,
+    )
+    .join(Instrument, Series.instrument_id == Instrument.id)
+    .where(Series.bar_count > 0)
+)
+
+
+class SeriesRepository:
+    """Series are made by the bar writer; here they are found. Only those with bars count as stored."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def list_(
+        self, wanted: SeriesFilter, *, limit: int, after: Sequence[object] | None = None
+    ) -> list[StoredSeries]:
+        """Return at most `limit` series that have bars, by symbol, then series id, behind the key `after`."""
+        query = _STORED.order_by(Instrument.symbol, Series.id).limit(limit)
+        if wanted.instrument_ids is not None:
+            query = query.where(Series.instrument_id.in_(wanted.instrument_ids))
+        if wanted.interval is not None:
+            query = query.where(Series.interval == wanted.interval)
+        if wanted.source is not None:
+            query = query.where(Series.source == wanted.source)
+        if after is not None:
+            query = query.where(tuple_(Instrument.symbol, Series.id) > tuple_(*after))
+        rows = await self._session.execute(query)
+        return [StoredSeries(*row) for row in rows]  # type: ignore[arg-type] # with bars, first and last are set
+
+    async def with_bars(self, instrument_ids: Sequence[int], interval: Interval) -> list[Series]:
+        """Return all series of these instruments in this interval that have bars."""
+        query = select(Series).where(
+            Series.instrument_id.in_(instrument_ids), Series.interval == interval, Series.bar_count > 0
+        )
+        return list(await self._session.scalars(query))
+
+    async def with_ids(self, ids: Sequence[int]) -> list[Series]:
+        """Return those of these that exist."""
+        return list(await self._session.scalars(select(Series).where(Series.id.in_(ids))))
+
+    async def of_instrument(self, instrument_id: int) -> list[Series]:
+        """Return every series of an instrument, empty ones included."""
+        query = select(Series).where(Series.instrument_id == instrument_id).order_by(Series.id)
+        return list(await self._session.scalars(query))
+
+    async def count_bars(self, instrument_id: int) -> int:
+        """Return how many bars an instrument has in all its series."""
+        query = select(func.coalesce(func.sum(Series.bar_count), 0)).where(
+            Series.instrument_id == instrument_id
+        )
+        return int(await self._session.scalar(query) or 0)
+
+    async def delete_of_instrument(self, instrument_id: int) -> None:
+        """Remove an instrument's series; their bars must be gone."""
+        await self._session.execute(delete(Series).where(Series.instrument_id == instrument_id))

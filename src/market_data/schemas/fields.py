@@ -1,0 +1,90 @@
+"""Field types with the contract's rules, shared by requests, queries and the command line."""
+
+from datetime import datetime
+from typing import Annotated
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+
+from market_data.core.interval import Interval, parse_instant
+
+ID_MAX = 2**31 - 1
+"""Ids are PostgreSQL integers."""
+
+
+def _isin(text: str) -> str:
+    """Check the digit that ends an ISIN (ISO 6166 annex)."""
+    digits = "".join(str(int(character, 36)) for character in text)
+    weighted = (int(d) * (2 if i % 2 else 1) for i, d in enumerate(reversed(digits)))
+    if sum(w // 10 + w % 10 for w in weighted) % 10:
+        raise ValueError("its check digit is wrong")
+    return text
+
+
+def _zone(text: str) -> str:
+    if text not in available_timezones():
+        raise ValueError("is not an IANA time zone such as America/New_York")
+    return text
+
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("contains a NUL character")
+    return text
+
+
+def _instant(value: object) -> object:
+    return parse_instant(value) if isinstance(value, str) else value
+
+
+def _interval(value: object) -> object:
+    return Interval.parse(value) if isinstance(value, str) else value
+
+
+Id = Annotated[int, Field(ge=1, le=ID_MAX)]
+Symbol = Annotated[
+    str,
+    StringConstraints(pattern=r"^[!-+\--~]{1,32}$"),
+    Field(description="As its venue writes it: 1-32 printable ASCII characters without comma or space."),
+]
+Exchange = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,16}$"),
+    Field(description="ISO 10383 MIC or a venue code; FX for currency pairs."),
+]
+Currency = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Z0-9]{2,12}$"),
+    Field(description="ISO 4217, GBX for pence, or an asset code."),
+]
+Source = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,31}$"),
+    Field(description="Provider name, `file` or `api`."),
+]
+Isin = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}[A-Z0-9]{9}[0-9]$"), AfterValidator(_isin)]
+Figi = Annotated[str, StringConstraints(pattern=r"^[B-DF-HJ-NP-TV-Z]{2}G[B-DF-HJ-NP-TV-Z0-9]{8}[0-9]$")]
+TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul)]
+Instant = Annotated[
+    datetime,
+    BeforeValidator(_instant),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "RFC 3339 with an offset, or a date, which means 00:00 UTC.",
+            "examples": ["2024-01-02", "2024-01-02T09:30:00-05:00"],
+        }
+    ),
+]
+IntervalText = Annotated[
+    Interval,
+    BeforeValidator(_interval),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "1m 5m 15m 30m 1h 4h 1d 1w 1mo, or another common spelling; 1M is refused.",
+            "examples": ["1d"],
+        }
+    ),
+]

@@ -1,0 +1,97 @@
+"""Ingestion runs and providers over the wire."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from market_data.core.interval import Basis, Interval
+from market_data.core.vocabulary import AssetClass, RunStatus
+from market_data.schemas.fields import Exchange, Instant, IntervalText
+
+ProviderSymbolText = Annotated[str, StringConstraints(pattern=r"^[!-+\--~]{1,64}$")]
+
+
+class IngestionCreate(BaseModel):
+    """Bars to pull from a provider."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    provider: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+    symbols: list[ProviderSymbolText] = Field(
+        min_length=1, max_length=1000, description="As the provider writes them."
+    )
+    interval: IntervalText = Interval.D1
+    start: Instant | None = None
+    end: Instant | None = None
+    exchange: Exchange | None = Field(None, description="Needed where the provider names none.")
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.start is not None and self.end is not None and self.end < self.start:
+            raise ValueError("end lies before start")
+        return self
+
+
+class RunRead(BaseModel):
+    """An ingestion run."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    source: str
+    status: RunStatus
+    parameters: dict[str, Any]
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    inserted: int
+    updated: int
+    unchanged: int
+    unfinished: int
+    rejected: int
+
+
+class RejectionRead(BaseModel):
+    """A row that broke a rule."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    symbol: str | None
+    ts: datetime | None
+    reason: str = Field(description="Stable code of the rule.")
+    detail: str = Field(description="The rule and the figures.")
+    text: str = Field(description="The row as it came, up to 4 KiB.")
+
+
+class IngestResult(BaseModel):
+    """What became of a body of bars."""
+
+    run_id: int
+    inserted: int
+    updated: int
+    unchanged: int
+    rejected: int
+    rejections: list[RejectionRead] = Field(description="The first 100.")
+
+
+class DeleteResult(BaseModel):
+    """How many bars were taken back."""
+
+    deleted: int
+
+
+class ProviderRead(BaseModel):
+    """What a provider offers."""
+
+    name: str
+    title: str
+    covers: str
+    homepage: str
+    intervals: list[Interval]
+    basis: dict[Interval, Basis]
+    asset_classes: list[AssetClass]
+    requests_per_minute: float
+    needs_key: bool
+    key_set: bool

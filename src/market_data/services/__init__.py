@@ -1,0 +1,1 @@
+"""What the platform does, independent of who asks: meaning, order of steps, units of work."""

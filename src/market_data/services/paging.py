@@ -1,0 +1,46 @@
+"""Page tokens: opaque, stateless, checked, and bound to the query that made them."""
+
+import base64
+import binascii
+import hashlib
+from typing import TypeVar
+
+import msgspec
+
+from market_data.core.exceptions import InvalidPageToken
+
+KeyT = TypeVar("KeyT")
+
+_CHECK_BYTES = 6
+
+
+def _check(payload: bytes, query: object) -> bytes:
+    question = msgspec.msgpack.encode(query)
+    digest = hashlib.blake2b(payload, key=hashlib.blake2b(question, digest_size=32).digest())
+    return digest.digest()[:_CHECK_BYTES]
+
+
+def encode_token(key: object, query: object) -> str:
+    """Write where to go on (`key`), readable only together with the same `query`."""
+    payload = msgspec.msgpack.encode(key)
+    return base64.urlsafe_b64encode(_check(payload, query) + payload).decode().rstrip("=")
+
+
+def decode_token(token: str, query: object, key_type: type[KeyT]) -> KeyT:
+    """Read where to go on.
+
+    Raises:
+        InvalidPageToken: it is damaged, or another query made it.
+
+    """
+    try:
+        whole = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        check, payload = whole[:_CHECK_BYTES], whole[_CHECK_BYTES:]
+        if check == _check(payload, query):
+            return msgspec.msgpack.decode(payload, type=key_type)
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        pass
+    raise InvalidPageToken(
+        "is damaged or was made by another query: repeat the query that gave it "
+        "(limit and format may change), or start again without it"
+    )

@@ -1,0 +1,165 @@
+"""One answer with bars: which series answer, the rows as they stream by, and what they turned out to be."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+
+from market_data.core.interval import Interval
+from market_data.core.vocabulary import SortOrder, SymbolStatus
+from market_data.models import Series
+from market_data.repositories.market_price import BarBlock, BarReader, SeriesRange
+from market_data.services.instrument import Named
+from market_data.services.paging import encode_token
+
+
+class SymbolInfo(msgspec.Struct, frozen=True):
+    """What holds for all rows of one wanted symbol; field order is that of the answer."""
+
+    status: SymbolStatus
+    count: int
+    instrument_id: int | None
+    exchange: str | None
+    currency: str | None
+    interval: Interval
+    source: str | None
+    basis: str | None
+
+
+class Cursor(msgspec.Struct, frozen=True, array_like=True):
+    """Where a page ended. Series are pinned, so that paging never changes over to another source."""
+
+    position: int
+    ts: int
+    """Last row returned: number of its symbol, and microseconds since 1970."""
+    series: list[int]
+    """Pinned series id of every wanted symbol, 0 where it has none."""
+    seen: list[int]
+    """Numbers of symbols before `position` that had rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is known once the rows are read."""
+
+    symbols: dict[str, SymbolInfo]
+    next_page_token: str | None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class PricePage:
+    """Read `blocks()` to its end, then ask for `summary()`. `describe()` may be asked at any time."""
+
+    reader: BarReader
+    names: Sequence[Named]
+    series: Sequence[Series | None]
+    interval: Interval
+    start: datetime | None
+    end: datetime | None
+    sort: SortOrder
+    limit: int | None
+    each: int | None = None
+    cursor: Cursor | None = None
+    query: object = None
+    """What a token is bound to."""
+    _counts: list[int] = field(init=False)
+    _last: tuple[int, int] | None = field(init=False, default=None)
+    _next_position: int | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._counts = [0] * len(self.names)
+
+    @property
+    def labels(self) -> list[str]:
+        """The symbols as they were asked; a block's positions point into it."""
+        return [name.asked for name in self.names]
+
+    def _ranges(self) -> list[SeriesRange]:
+        first = self.cursor.position if self.cursor else 0
+        ranges = []
+        for position, series in enumerate(self.series):
+            if series is None or position < first:
+                continue
+            start, end = self.start, self.end
+            if self.cursor is not None and position == first:
+                if self.sort is SortOrder.ASC:
+                    start = _instant(self.cursor.ts + 1)
+                else:
+                    end = _instant(self.cursor.ts)
+            ranges.append(SeriesRange(position, series.id, start, end))
+        return ranges
+
+    async def blocks(self) -> AsyncGenerator[BarBlock]:
+        """Yield the rows in order. One row more than the limit is read, to know whether any follow."""
+        beyond = None if self.limit is None else self.limit + 1
+        left = self.limit
+        stream = self.reader.stream(
+            self.interval, self._ranges(), sort=self.sort, limit=beyond, each=self.each
+        )
+        async with aclosing(stream) as blocks:
+            async for block in blocks:
+                if left is not None and len(block.bars) > left:
+                    self._next_position = int(block.position[left])
+                    if left:
+                        yield self._counted(BarBlock(block.position[:left], block.bars.take(slice(left))))
+                    return
+                left = None if left is None else left - len(block.bars)
+                yield self._counted(block)
+
+    def _counted(self, block: BarBlock) -> BarBlock:
+        for position, count in zip(*np.unique(block.position, return_counts=True), strict=True):
+            self._counts[position] += int(count)
+        self._last = int(block.position[-1]), int(block.bars.ts[-1].astype("int64"))
+        return block
+
+    def _status(self, position: int) -> SymbolStatus:
+        name = self.names[position]
+        if name.ambiguous:
+            return SymbolStatus.AMBIGUOUS
+        if name.instrument is None:
+            return SymbolStatus.NOT_FOUND
+        had_rows = bool(self._counts[position]) or self._continued(position)
+        if self._next_position is not None and position >= self._next_position:
+            partial = position == self._next_position and had_rows
+            return SymbolStatus.PARTIAL if partial else SymbolStatus.PENDING
+        return SymbolStatus.COMPLETE if had_rows else SymbolStatus.EMPTY
+
+    def _continued(self, position: int) -> bool:
+        """Whether an earlier page had rows of it."""
+        cursor = self.cursor
+        return cursor is not None and (position == cursor.position or position in cursor.seen)
+
+    def describe(self, position: int) -> SymbolInfo:
+        """Tell what is known of one wanted symbol so far."""
+        instrument, series = self.names[position].instrument, self.series[position]
+        return SymbolInfo(
+            status=self._status(position),
+            count=self._counts[position],
+            instrument_id=instrument.id if instrument else None,
+            exchange=instrument.exchange if instrument else None,
+            currency=instrument.currency if instrument else None,
+            interval=self.interval,
+            source=series.source if series else None,
+            basis=series.basis if series else None,
+        )
+
+    def summary(self) -> Summary:
+        """Tell what the page turned out to be, once its rows are read."""
+        symbols = {name.asked: self.describe(position) for position, name in enumerate(self.names)}
+        return Summary(symbols, self._token())
+
+    def _token(self) -> str | None:
+        if self._next_position is None or self._last is None:
+            return None
+        position, ts = self._last
+        seen = [p for p in range(position) if self._counts[p] or self._continued(p)]
+        pins = [0 if series is None else series.id for series in self.series]
+        return encode_token(Cursor(position, ts, pins, seen), self.query)
+
+
+def _instant(microseconds: int) -> datetime:
+    stamp: datetime = np.datetime64(microseconds, "us").astype(datetime)
+    return stamp.replace(tzinfo=UTC)

@@ -1,0 +1,55 @@
+"""What is stored, and which of several series answers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from market_data.core.interval import Basis
+from market_data.db.session import Database
+from market_data.models import Series
+from market_data.repositories.series import SeriesFilter, SeriesRepository, StoredSeries
+from market_data.services.paging import decode_token, encode_token
+
+_BASES = list(Basis)
+
+
+class SeriesService:
+    """Each method is one unit of work."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list_(
+        self, wanted: SeriesFilter, *, limit: int, page_token: str | None
+    ) -> tuple[list[StoredSeries], str | None]:
+        """Return a page of stored series in order of symbol, and the token of the next one.
+
+        Raises:
+            InvalidPageToken: the token is damaged or another query's.
+
+        """
+        query = ("series", asdict(wanted))
+        after = decode_token(page_token, query, tuple[str, int]) if page_token is not None else None
+        async with self._database.session() as session:
+            found = await SeriesRepository(session).list_(wanted, limit=limit + 1, after=after)
+        page = found[:limit]
+        more = len(found) > limit
+        return page, encode_token((page[-1].symbol, page[-1].id), query) if more else None
+
+
+def preferred(
+    series: Iterable[Series], preference: Sequence[str], source: str | None, basis: Basis | None
+) -> dict[int, Series]:
+    """Choose one series per instrument id: by source preference, then name, then raw before adjusted.
+
+    `source` and `basis`, where given, leave only series of that source and basis.
+    """
+    rank = {name: position for position, name in enumerate(preference)}
+
+    def order(one: Series) -> tuple[int, str, int]:
+        return rank.get(one.source, len(rank)), one.source, _BASES.index(Basis(one.basis))
+
+    chosen: dict[int, Series] = {}
+    for one in sorted(series, key=order):
+        if source in {None, one.source} and basis in {None, one.basis}:
+            chosen.setdefault(one.instrument_id, one)
+    return chosen
