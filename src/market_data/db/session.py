@@ -1,19 +1,24 @@
 """Connections: one engine and pool per process, shared by ORM sessions and the COPY path of bars."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeAlias
 
 import asyncpg
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
-from market_data.core.exceptions import DatabaseUnavailable
+from market_data.core.exceptions import ConcurrentChange, DatabaseUnavailable
 
 CONNECT_SECONDS = 10.0
 POOL_SIZE = 20
 POOL_OVERFLOW = 20
+
+Session: TypeAlias = AsyncSession
+"""One unit of work."""
 
 Raw: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 """The driver's own connection, for COPY."""
@@ -47,15 +52,28 @@ class Database:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
-        """Open one unit of work: committed at the end, rolled back on any error."""
-        async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
-            yield session
+        """Open one unit of work: committed at the end, rolled back on any error.
+
+        Raises:
+            DatabaseUnavailable: the server does not answer, or stopped answering; nothing was committed.
+            ConcurrentChange: another transaction was in the way; repeating is safe.
+
+        """
+        with _in_our_words():
+            async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """Check out one connection with an open transaction, for reading."""
-        async with self.engine.connect() as connection:
-            yield connection
+        """Check out one connection, for reading.
+
+        Raises:
+            DatabaseUnavailable: the server does not answer, or stopped answering.
+
+        """
+        with _in_our_words():
+            async with self.engine.connect() as connection:
+                yield connection
 
     async def check(self) -> None:
         """Ask the server for an answer.
@@ -64,15 +82,42 @@ class Database:
             DatabaseUnavailable: it gave none.
 
         """
-        try:
-            async with self.engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
-        except (OSError, DBAPIError, asyncpg.PostgresError) as error:
-            raise DatabaseUnavailable(f"the database does not answer: {error}. Check DATABASE_URL") from error
+        async with self.connection() as connection:
+            await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
         """Close every pooled connection."""
         await self.engine.dispose()
+
+
+_GONE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # shutting down, starting up
+    asyncpg.InsufficientResourcesError,  # too many connections, disk full
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InterfaceError,
+    ConnectionError,
+    TimeoutError,
+    socket.gaierror,
+    PoolTimeout,
+)
+_IN_THE_WAY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    """Say what drivers and pools raise in the errors of this program; leave everything else."""
+    try:
+        yield
+    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, PoolTimeout) as error:
+        cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
+        if isinstance(cause, _GONE) and not isinstance(cause, asyncpg.QueryCanceledError):
+            reason = str(cause) or type(cause).__name__
+            raise DatabaseUnavailable(f"the database does not answer ({reason})") from error
+        if isinstance(cause, _IN_THE_WAY):
+            raise ConcurrentChange("another writer was in the way; nothing was stored, repeat it") from error
+        raise
 
 
 async def raw_connection(connection: AsyncConnection) -> Raw:

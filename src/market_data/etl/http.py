@@ -222,9 +222,7 @@ class HttpClient:
             if size > self.limits.body:
                 return self._malformed(f"a body larger than {self.limits.body} bytes")
             parts.append(part)
-        promised = response.headers.get("content-length", "")
-        if promised.isdecimal() and int(promised) != response.num_bytes_downloaded:
-            # The network transport notices this by itself; others do not.
+        if _is_cut_off(response, size):
             return self._unavailable("the answer ended before its announced length", again=True)
         headers = {name.lower(): self.redact(value) for name, value in response.headers.items()}
         return Answer(status=response.status_code, headers=headers, body=self._redactor.body(b"".join(parts)))
@@ -261,6 +259,15 @@ def _outcome(state: RetryCallState) -> Answer | _Failure:
 def _described(exc: Exception) -> str:
     text = str(exc)
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def _is_cut_off(response: httpx2.Response, size: int) -> bool:
+    """Whether fewer bytes came than announced; the network transport notices by itself, others do not."""
+    promised = response.headers.get("content-length", "")
+    received = response.num_bytes_downloaded
+    if not received and "content-encoding" not in response.headers:
+        received = size  # the transport gave a whole body
+    return promised.isdecimal() and bool(received) and int(promised) != received
 
 
 def _same_server(url: httpx2.URL, onward: httpx2.URL) -> bool:

@@ -40,6 +40,13 @@ class ProviderSettings(BaseSettings):
         description="Pace of requests; unset: what the provider allows everyone.",
     )
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        """Keep the description of `base_url`, which a subclass redefines to give its own default."""
+        super().__pydantic_init_subclass__(**kwargs)
+        own, inherited = cls.model_fields["base_url"], ProviderSettings.model_fields["base_url"]
+        own.description = own.description or inherited.description
+
     @field_validator("base_url")
     @classmethod
     def _is_http(cls, value: str) -> str:

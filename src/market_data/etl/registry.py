@@ -18,6 +18,7 @@ import httpx2
 from pydantic import ValidationError
 
 from market_data.core import logging
+from market_data.core.config import project_dir
 from market_data.core.exceptions import ConfigurationError, ProviderAuthError, ProviderNotFound
 from market_data.etl import clients
 from market_data.etl.http import HttpClient
@@ -64,7 +65,7 @@ def find_provider(name: str) -> Client:
 
 
 def settings_of(client: Client) -> ProviderSettings:
-    """Read a provider's settings from the environment and `.env`.
+    """Read a provider's settings from the environment and the project's `.env`.
 
     Raises:
         ConfigurationError: a value breaks a rule; names the variable and never shows the value.
@@ -72,7 +73,7 @@ def settings_of(client: Client) -> ProviderSettings:
     """
     problem = ""
     try:
-        return client.Settings()
+        return client.Settings(_env_file=project_dir() / ".env")
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
         problem = f"{_variable(client, str(first['loc'][0]))}: {first['msg']}"

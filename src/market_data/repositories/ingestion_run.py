@@ -9,10 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from market_data.core.exceptions import RunNotFound
 from market_data.core.vocabulary import RunStatus
+from market_data.db.liveness import OWNER_LOCKS
 from market_data.models import IngestionRun, Rejection
-
-OWNER_LOCKS = 0x6D64_0002
-"""First key of the advisory locks by which a process shows that it lives ("md", purpose 2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +99,15 @@ class IngestionRunRepository:
                 started_at=func.coalesce(IngestionRun.started_at, func.clock_timestamp()),
             )
         )
+
+    async def find_finished(self, source: str, name: str) -> IngestionRun | None:
+        """Return a run of this source and name that reached its end, if there is one."""
+        query = select(IngestionRun).where(
+            IngestionRun.source == source,
+            IngestionRun.status.in_((RunStatus.SUCCEEDED, RunStatus.PARTIAL)),
+            IngestionRun.parameters["name"].astext == name,
+        )
+        return await self._session.scalar(query.limit(1))
 
     async def interrupt_dead(self) -> int:
         """Mark the unfinished runs of processes that died; return how many."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from market_data.core.exceptions import InstrumentExists, InstrumentNotFound
 from market_data.models import Instrument, ProviderSymbol
@@ -131,6 +131,16 @@ class InstrumentRepository:
         return await self._session.scalar(query)
 
     async def settle_provider_symbol(self, provider: str, symbol: str, instrument_id: int) -> None:
-        """Remember what a provider means by its own symbol; what was settled before stays."""
+        """Remember what a provider means by its own symbol from now on."""
         values = {"provider": provider, "symbol": symbol, "instrument_id": instrument_id}
-        await self._session.execute(insert(ProviderSymbol).values(values).on_conflict_do_nothing())
+        settled = insert(ProviderSymbol).values(values)
+        await self._session.execute(
+            settled.on_conflict_do_update(
+                index_elements=[ProviderSymbol.provider, ProviderSymbol.symbol],
+                set_={"instrument_id": settled.excluded.instrument_id},
+            )
+        )
+
+    def savepoint(self) -> AsyncSessionTransaction:
+        """Open a part of the unit of work that can fail alone."""
+        return self._session.begin_nested()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from market_data.core.exceptions import InstrumentInUse
+from market_data.core.exceptions import InstrumentInUse, InstrumentNotFound
 from market_data.core.interval import Interval
 from market_data.db.session import Database
 from market_data.models import Instrument
@@ -128,6 +128,22 @@ class InstrumentService:
         """
         async with self._database.session() as session:
             return await name_symbols(InstrumentRepository(session), symbols, retired=retired)
+
+    async def ids_of(self, symbols: Sequence[str]) -> list[int]:
+        """Return the ids of every instrument, active or not, that these symbols may stand for.
+
+        Raises:
+            InstrumentNotFound: none of them is known.
+
+        """
+        async with self._database.session() as session:
+            instruments = InstrumentRepository(session)
+            names = await name_symbols(instruments, symbols, retired=True)
+            fitting = [i.id for i in await instruments.with_symbols(symbols)]
+        found = {name.instrument.id for name in names if name.instrument} | set(fitting)
+        if not found:
+            raise InstrumentNotFound(symbols)
+        return sorted(found)
 
     async def name_ids(self, ids: Sequence[int]) -> list[Named]:
         """Tell which instrument each id stands for, in the order asked."""

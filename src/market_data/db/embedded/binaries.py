@@ -76,23 +76,25 @@ def parse_major(version_line: str) -> int | None:
 @functools.cache
 def inspect(bin_dir: Path) -> Binaries | None:
     """Tell what a folder holds; None where there is no server, or one made for another machine."""
-    postgres = bin_dir / "postgres"
-    if not (bin_dir / "initdb").is_file():
-        return None
     try:
-        # --version answers before anything else, and also to root.
-        answer = subprocess.run(  # noqa: S603 - a program from a finder's fixed places
-            [str(postgres), "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
+        # Both, because initdb needs libraries that the server does not; --version is answered to root, too.
+        versions = [version_line(bin_dir / name) for name in ("initdb", "postgres")]
     except (OSError, subprocess.SubprocessError):
         return None
-    major = parse_major(answer.stdout)
+    major = parse_major(versions[-1])
     return Binaries(bin_dir, major) if major is not None else None
+
+
+def version_line(program: Path) -> str:
+    """Run a program for its version."""
+    return subprocess.run(  # noqa: S603 - a program from a finder's fixed places
+        [str(program), "--version"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    ).stdout
 
 
 def available(finders: Iterable[Finder] | None = None) -> Iterator[Binaries]:

@@ -12,6 +12,7 @@ enter a user namespace and fork, neither of which a threaded caller can do safel
 ``detach`` leaves the program running and returns at once; the caller gave us a session of our own.
 """
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -26,6 +27,8 @@ def enter_namespace(uid: int, gid: int) -> None:
 
     outer_uid, outer_gid = os.geteuid(), os.getegid()
     libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "unshare"):
+        raise OSError(errno.ENOSYS, "only Linux has user namespaces")
     if libc.unshare(CLONE_NEWUSER) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"this system allows no user namespace ({os.strerror(number)})")

@@ -4,8 +4,6 @@ import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +11,8 @@ from pathlib import Path
 from market_data.core.exceptions import DatabaseUnavailable
 from market_data.db.embedded import binaries, cluster, locks, privileges
 from market_data.db.embedded.folder import WAY_OUT, Folder, write_file
-from market_data.db.embedded.probe import Answer, State, ask
+from market_data.db.embedded.probe import Answer, State, ask, claims
+from market_data.db.embedded.process import Process, exists, is_postmaster
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +22,7 @@ REFUSAL_SECONDS = 10.0
 FAST_SHUTDOWN_SECONDS = 120.0
 PORT_ATTEMPTS = 5
 POLL_SECONDS = 0.01
+SLOWEST_POLL_SECONDS = 0.2
 
 OLD_SERVER_DYING = "pre-existing shared memory block"
 
@@ -33,26 +33,30 @@ class Patience:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._seen: object = None
-        self._since = time.monotonic()
+        self._began = self._since = time.monotonic()
+        self._pause = POLL_SECONDS
         self._told = False
 
     def wait(self, answer: Answer) -> None:
         """Sleep a moment, or raise `DatabaseUnavailable` when there was nothing new for too long."""
-        signs = (answer, tuple(self._folder.log_sizes().items()))
-        if signs != self._seen or answer.state is State.BUSY:
-            self._seen, self._since = signs, time.monotonic()
-        silence = time.monotonic() - self._since
+        now = time.monotonic()
+        # A server that turns us away logs that each time, which is no progress.
+        sizes = self._folder.log_sizes() if answer.state is State.ABSENT else None
+        if (answer, sizes) != self._seen or answer.state is State.BUSY:
+            self._seen, self._since = (answer, sizes), now
+        silence = now - self._since
         definite = answer.state in (State.REFUSED, State.FOREIGN)
         if silence > (REFUSAL_SECONDS if definite else PATIENCE_SECONDS):
             raise DatabaseUnavailable(
                 f"the server of {self._folder.cluster} cannot be used: {answer.state.value} "
-                f"({answer.detail}). End what holds {self._folder.server_lock} (an old server, or one in another "
-                f"container), {WAY_OUT}. Its log ends:\n{self._folder.log_since({})}"
+                f"({answer.detail}). End what holds {self._folder.server_lock} (an old server, or one in "
+                f"another container), {WAY_OUT}. Its log ends:\n{self._folder.log_since({})}"
             )
-        if silence > 2 and not self._told:
+        if now - self._began > 2 and not self._told:
             self._told = True
             logger.info("waiting for the database server: %s (%s)", answer.state.value, answer.detail)
-        time.sleep(POLL_SECONDS)
+        time.sleep(self._pause)
+        self._pause = min(self._pause * 1.2, SLOWEST_POLL_SECONDS)
 
 
 class Starter:
@@ -64,6 +68,7 @@ class Starter:
         self._patience = Patience(folder)
         self._port = 0
         self._attempts = 0
+        self._give_up = time.monotonic() + PATIENCE_SECONDS
         self._sizes: dict[Path, int] = {}
 
     def ensure(self) -> int:
@@ -74,7 +79,7 @@ class Starter:
                 # Free: no process of any server that we started is left, not even an old backend.
                 with locks.handed_over(lock):
                     self._launch(lock)
-            answer = ask(self._folder)
+            answer = ask(self._folder, expected_port=self._port)
             if answer.state is State.OURS:
                 return answer.port
             self._patience.wait(answer)
@@ -100,8 +105,8 @@ class Starter:
         if not self._attempts:
             return
         said = self._folder.log_since(self._sizes)
-        if OLD_SERVER_DYING in said:
-            self._patience.wait(Answer(State.ABSENT, "an old server still holds its memory"))
+        if OLD_SERVER_DYING in said and time.monotonic() < self._give_up:
+            time.sleep(0.5)
         elif self._attempts >= PORT_ATTEMPTS or is_free(self._port):
             raise DatabaseUnavailable(
                 f"the PostgreSQL server of {self._folder.cluster} did not start "
@@ -145,64 +150,14 @@ def started_by_hand(folder: Folder) -> bool:
 
     After a crash the pid may belong to any process by now, and PostgreSQL would wait for that one to end.
     """
-    lines = folder.postmaster_lines()
-    if lines is None:
+    if folder.postmaster_lines() is None:
         return False
-    pid = int(lines[0]) if lines and lines[0].strip().isdigit() else 0
+    pid, _, _ = claims(folder)
     if pid and is_postmaster(pid, folder.cluster):
         return True
     if not pid or exists(pid):
         (folder.cluster / "postmaster.pid").unlink(missing_ok=True)
     return False
-
-
-def exists(pid: int) -> bool:
-    """Whether some process has this pid."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def is_postmaster(pid: int, data: Path) -> bool:
-    """Whether a process is PostgreSQL at work in a data folder."""
-    if sys.platform == "linux":
-        try:
-            return Path(f"/proc/{pid}/cwd").samefile(data)
-        except OSError:
-            return False
-    else:
-        name = subprocess.run(  # noqa: S603 - fixed program, numeric argument
-            ["/bin/ps", "-p", str(pid), "-o", "comm="], capture_output=True, text=True, check=False
-        )
-        return name.stdout.strip().endswith("postgres")
-
-
-class Process:
-    """A process that signals reach even if its pid is given to another one (where the system has pidfds)."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        if sys.platform == "linux":
-            self._descriptor = os.pidfd_open(pid)
-        else:
-            self._descriptor = -1
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal, unless the process is gone."""
-        with suppress(ProcessLookupError):
-            if sys.platform == "linux":
-                signal.pidfd_send_signal(self._descriptor, number)
-            else:
-                os.kill(self.pid, number)
-
-    def close(self) -> None:
-        """Let go of the process."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
 
 
 def stop(folder: Folder) -> None:

@@ -1,8 +1,8 @@
 """Decides as whom the server runs, and starts programs as that account.
 
 PostgreSQL refuses root. As root we become the owner of the data folder, or `nobody`, where that account can
-reach the files; elsewhere (a virtual environment under /root) the program runs in a user namespace, where root
-has another number and the files need no new owner. An ordinary user stays who he is.
+reach the files; elsewhere (a virtual environment under /root) the program runs in a user namespace, in which
+root has another number and the files need no new owner. An ordinary user stays who he is.
 """
 
 import os

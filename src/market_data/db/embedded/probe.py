@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from market_data.db.embedded.cluster import ROLE
 from market_data.db.embedded.folder import Folder
+from market_data.db.embedded.process import is_postmaster
 
 if TYPE_CHECKING:
     import asyncpg
@@ -46,12 +47,20 @@ class Answer:
     pid: int = 0
 
 
-def ask(folder: Folder) -> Answer:
-    """Ask the server that `postmaster.pid` points to whether it is ``folder``'s; see to its database."""
-    port = hinted_port(folder)
+def ask(folder: Folder, *, expected_port: int = 0) -> Answer:
+    """Ask the server that `postmaster.pid` points to whether it is ``folder``'s; see to its database.
+
+    That file may be stale. Where the caller knows which port the server was started on, no other one is
+    asked, and until it says more than "starting", its process is looked at instead: another program may have
+    the port.
+    """
+    pid, port, status = claims(folder)
     password = folder.read_password()
-    if not port:
+    if not port or expected_port not in (0, port):
         return Answer(State.ABSENT, "it has not opened its port")
+    if status in ("", "starting"):
+        alive = is_postmaster(pid, folder.cluster)
+        return Answer(State.BUSY if alive else State.ABSENT, "it has not opened its database")
     if password is None:
         return Answer(State.REFUSED, f"{folder.password_file} is missing")
     # A thread has no event loop yet, whatever the caller's runs.
@@ -59,10 +68,12 @@ def ask(folder: Folder) -> Answer:
         return executor.submit(_run, folder, port, password).result()
 
 
-def hinted_port(folder: Folder) -> int:
-    """Read the port that the last server claimed; 0 when it claims none."""
-    lines = folder.postmaster_lines() or []
-    return int(lines[3]) if len(lines) > 3 and lines[3].strip().isdigit() else 0
+def claims(folder: Folder) -> tuple[int, int, str]:
+    """Read pid, port and status that the last server claimed; 0, 0 and nothing where it claims none."""
+    lines = [line.strip() for line in folder.postmaster_lines() or []]
+    lines += [""] * (8 - len(lines))
+    pid, port = (int(line) if line.isdigit() else 0 for line in (lines[0], lines[3]))
+    return pid, port, lines[7]
 
 
 def _run(folder: Folder, port: int, password: str) -> Answer:

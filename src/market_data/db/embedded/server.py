@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 PACKAGE_ROOT = Path(__file__).parents[3]
 
+# Commands given one after another share a server.
+GRACE_SECONDS = 1.0
+
 
 class EmbeddedServer:
     """A PostgreSQL server under ``data_dir``, shared with every other process that uses the same folder.
@@ -98,7 +101,10 @@ def ensure_watcher(where: Folder) -> None:
         return
     with locks.handed_over(lock):
         program = [sys.executable, "-P", "-m", "market_data.db.embedded.watcher", str(where.root), str(lock)]
-        path = os.pathsep.join(filter(None, [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]))
+        program.append(str(GRACE_SECONDS))
+        # It works in another folder, where relative entries would lead nowhere.
+        inherited = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+        path = os.pathsep.join([str(PACKAGE_ROOT), *(str(Path(entry).absolute()) for entry in inherited)])
         log = locks.open_file(where.watcher_log, append=True)
         try:
             privileges.spawn(

@@ -1,8 +1,8 @@
-"""Alpha Vantage: shares (raw, as traded), currencies and crypto; needs a key, 25 requests a day without paying.
+"""Alpha Vantage: shares (raw, as traded), currencies, crypto; needs a key, free for 25 requests a day.
 
 https://www.alphavantage.co/documentation/
-Refusals come with status 200 and as JSON even where CSV was asked. Shares are stamped in New York's wall clock,
-currencies and crypto in UTC; intraday by the bar's start, weeks and months by their last trading day.
+Refusals come with status 200 and as JSON even where CSV was asked. Shares are stamped in New York's wall
+clock, currencies and crypto in UTC; intraday by the bar's start, weeks and months by their last trading day.
 """
 
 import csv
@@ -31,14 +31,8 @@ from market_data.core.exceptions import (
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.columns import Flags, TextTable, Times, numbers_from_text, raw_bars, wall_times
-from market_data.etl.provider import (
-    BarRequest,
-    KeyedSettings,
-    Listing,
-    Page,
-    ProviderClient,
-    ProviderSpec,
-)
+from market_data.etl.currencies import CODES
+from market_data.etl.provider import BarRequest, KeyedSettings, Listing, Page, ProviderClient, ProviderSpec
 from market_data.etl.raw import RawBars
 
 _NEW_YORK = "America/New_York"
@@ -57,19 +51,10 @@ _MINUTES = {
 _PERIODS = {Interval.D1: "DAILY", Interval.W1: "WEEKLY", Interval.MO1: "MONTHLY"}
 _FUNCTIONS = {
     AssetClass.EQUITY: ("TIME_SERIES_INTRADAY", "TIME_SERIES"),
+    AssetClass.ETF: ("TIME_SERIES_INTRADAY", "TIME_SERIES"),
     AssetClass.FX: ("FX_INTRADAY", "FX"),
     AssetClass.CRYPTO: ("CRYPTO_INTRADAY", "DIGITAL_CURRENCY"),
 }
-_CURRENCIES = frozenset(
-    (
-        "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD "
-        "CDF CHF CLP CNH CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF "
-        "GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP "
-        "LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB "
-        "PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL "
-        "THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW ZWG"
-    ).split()
-)
 _VENUES = {
     "LON": ("XLON", "Europe/London"),
     "TRT": ("XTSE", "America/Toronto"),
@@ -124,13 +109,11 @@ class AlphaVantageClient(ProviderClient):
         subject = await self._subject(request.symbol)
         for params in self._queries(request, subject.listing.asset_class):
             body = await self._ask({**params, **subject.params})
-            problem = ""
             try:
-                yield _page(request.interval, subject, body)
-                continue
+                page = _page(request.interval, subject, body)
             except (ValueError, KeyError, ZoneInfoNotFoundError) as exc:
-                problem = f"no bars: {exc}"
-            raise self.error(MalformedAnswer, problem)
+                raise self.error(MalformedAnswer, f"sent no bars: {exc}") from exc
+            yield page
 
     async def _ask(self, params: Mapping[str, str]) -> str:
         settings = self.settings
@@ -156,7 +139,7 @@ class AlphaVantageClient(ProviderClient):
 
     async def _subject(self, symbol: str) -> _Subject:
         base, slash, quote = symbol.partition("/") if "/" in symbol else (symbol[:3], "", symbol[3:])
-        if base in _CURRENCIES and quote in _CURRENCIES:
+        if base in CODES and quote in CODES:
             return _Subject(
                 Listing(symbol=base + quote, asset_class=AssetClass.FX, currency=quote, exchange="FX"),
                 {"from_symbol": base, "to_symbol": quote},
@@ -166,7 +149,7 @@ class AlphaVantageClient(ProviderClient):
         if not slash:
             listing = await self._listing(symbol)
             return _Subject(listing, {"symbol": symbol}, {"Symbol": symbol}, _NEW_YORK)
-        if quote not in _CURRENCIES or not re.fullmatch(r"[A-Z0-9]{1,12}", base):
+        if quote not in CODES or not re.fullmatch(r"[A-Z0-9]{1,12}", base):
             text = (
                 f"{symbol[:40]!r} is no pair: write EUR/USD, or BTC/EUR with an ISO currency behind the slash"
             )
@@ -212,7 +195,7 @@ class AlphaVantageClient(ProviderClient):
         params = {"function": intraday, "interval": _MINUTES[interval]}
         recent = start is not None and now - start < interval.duration * (_COMPACT - 1)
         params["outputsize"] = "compact" if recent else "full"
-        if asset_class is not AssetClass.EQUITY:
+        if asset_class in {AssetClass.FX, AssetClass.CRYPTO}:
             return [params]
         params |= {"adjusted": "false", "extended_hours": "true"}
         if start is None or now - start < _TRAILING:

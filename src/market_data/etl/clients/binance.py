@@ -25,14 +25,7 @@ from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.answer import Answer
 from market_data.etl.columns import epochs, numbers_from_text, raw_bars
-from market_data.etl.provider import (
-    BarRequest,
-    Listing,
-    Page,
-    ProviderClient,
-    ProviderSettings,
-    ProviderSpec,
-)
+from market_data.etl.provider import BarRequest, Listing, Page, ProviderClient, ProviderSettings, ProviderSpec
 from market_data.etl.raw import RawBars
 
 _LIMIT = 1000
@@ -112,17 +105,14 @@ class BinanceClient(ProviderClient):
         if request.end is not None:
             params["endTime"] = _millis(request.end) - 1  # theirs is inclusive
         answer = await self.http.get("/api/v3/klines", params, explain=self._explain)
-        problem = ""
         try:
             klines = msgspec.json.decode(answer.body, type=list[_Kline])
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            problem = f"no list of klines: {exc}"
-            klines = []
+            raise self.error(MalformedAnswer, f"sent no list of klines: {exc}") from exc
         opens = [kline[0] for kline in klines]
-        if not problem and not _ascending([*([] if last is None else [last]), *opens]):
-            problem = "klines that repeat or go backwards"
-        if problem:
-            raise self.error(MalformedAnswer, problem)
+        seen = [] if last is None else [last]
+        if any(later <= earlier for earlier, later in pairwise([*seen, *opens])):
+            raise self.error(MalformedAnswer, "sent klines that repeat or go backwards")
         return opens, _rows(klines)
 
     def _listing(self, symbol: str) -> Listing:
@@ -184,7 +174,3 @@ def _millis(instant: datetime) -> int:
 def _following(interval: Interval, last: int) -> int:
     end = interval.end(np.array([last], "datetime64[ms]").astype("datetime64[us]"))
     return int(end.astype("datetime64[ms]").astype("int64")[0])
-
-
-def _ascending(stamps: list[int]) -> bool:
-    return all(earlier < later for earlier, later in pairwise(stamps))

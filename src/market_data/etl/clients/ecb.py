@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import AsyncIterator, Callable
 from datetime import date, datetime, timedelta
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import polars as pl
 from pydantic_settings import SettingsConfigDict
@@ -21,14 +21,7 @@ from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.columns import TextTable, numbers_from_text, raw_bars, wall_times
 from market_data.etl.http import HttpClient
-from market_data.etl.provider import (
-    BarRequest,
-    Listing,
-    Page,
-    ProviderClient,
-    ProviderSettings,
-    ProviderSpec,
-)
+from market_data.etl.provider import BarRequest, Listing, Page, ProviderClient, ProviderSettings, ProviderSpec
 from market_data.etl.raw import RawBars
 
 _HISTORY = "/stats/eurofxref/eurofxref-hist.zip"
@@ -126,13 +119,10 @@ class EcbClient(ProviderClient):
         async with self._lock:
             if path not in self._tables:
                 answer = await self.http.get(path)
-                problem = ""
                 try:
                     self._tables[path] = _read(answer.body)
-                except (ValueError, KeyError, RuntimeError, zlib.error, EOFError, zipfile.BadZipFile) as exc:
-                    problem = f"{path} is no file of rates: {exc}"
-                if problem:
-                    raise self.error(MalformedAnswer, problem)
+                except (ValueError, KeyError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as exc:
+                    raise self.error(MalformedAnswer, f"{path} is no file of rates: {exc}") from exc
             return self._tables[path]
 
 
@@ -175,8 +165,8 @@ def _from_xml(body: bytes) -> Table:
     if b"<!" in body:
         raise ValueError("a page or document type where rates were expected")
     try:
-        root = ElementTree.fromstring(body)  # noqa: S314 - entities need a document type, refused above
-    except ElementTree.ParseError as exc:
+        root = ET.fromstring(body)  # noqa: S314 - entities need a document type, refused above
+    except ET.ParseError as exc:
         raise ValueError(str(exc)) from exc
     days = [cube for cube in root.iter() if "time" in cube.attrib]
     rows = [

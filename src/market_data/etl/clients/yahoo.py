@@ -1,8 +1,8 @@
-"""Yahoo Finance charts: world-wide shares, funds, indices, currencies, crypto and futures; no key, no promise.
+"""Yahoo Finance charts: shares, funds, indices, currencies, crypto, futures of the world; no key, no promise.
 
-There is no vendor documentation; what is known stands in https://github.com/ranaroussi/yfinance and in recordings.
-Prices are split-adjusted. A daily bar is stamped with its session's open, a currency's with London midnight: its
-date is the one in `exchangeTimezoneName` (`gmtoffset` is today's and wrong for half of the bars).
+There is no vendor documentation; what is known stands in https://github.com/ranaroussi/yfinance.
+Prices are split-adjusted. A daily bar is stamped with its session's open, a currency's with London midnight:
+its date is the one in `exchangeTimezoneName` (`gmtoffset` is today's, and wrong for half of the bars).
 """
 
 import math
@@ -22,14 +22,7 @@ from market_data.core.interval import Alignment, Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.answer import Answer
 from market_data.etl.columns import epochs, numbers, raw_bars
-from market_data.etl.provider import (
-    BarRequest,
-    Listing,
-    Page,
-    ProviderClient,
-    ProviderSettings,
-    ProviderSpec,
-)
+from market_data.etl.provider import BarRequest, Listing, Page, ProviderClient, ProviderSettings, ProviderSpec
 from market_data.etl.raw import RawBars
 
 _BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"}
@@ -49,13 +42,9 @@ class _Offer(NamedTuple):
 
 _INTERVALS = {
     Interval.M1: _Offer("1m", ("1m",), timedelta(days=30), timedelta(days=7)),
-    Interval.M5: _Offer("5m", ("5m",), timedelta(days=60)),
-    Interval.M15: _Offer("15m", ("15m",), timedelta(days=60)),
-    Interval.M30: _Offer("30m", ("30m",), timedelta(days=60)),
+    **{i: _Offer(i, (i,), timedelta(days=60)) for i in (Interval.M5, Interval.M15, Interval.M30)},
     Interval.H1: _Offer("60m", ("60m", "1h"), timedelta(days=730)),
-    Interval.D1: _Offer("1d", ("1d",)),
-    Interval.W1: _Offer("1wk", ("1wk",)),
-    Interval.MO1: _Offer("1mo", ("1mo",)),
+    **{i: _Offer(n, (n,)) for i, n in ((Interval.D1, "1d"), (Interval.W1, "1wk"), (Interval.MO1, "1mo"))},
 }
 _CLASSES = {
     "EQUITY": AssetClass.EQUITY,
@@ -66,17 +55,14 @@ _CLASSES = {
     "FUTURE": AssetClass.FUTURE,
     "MUTUALFUND": AssetClass.FUND,
 }
-_US = dict(
-    pair.split(":")
-    for pair in "NMS:XNAS NGM:XNAS NCM:XNAS NAS:XNAS NYQ:XNYS PCX:ARCX ASE:XASE BTS:BATS".split()
-)
+_CODE_AND_MIC = re.compile(r"(\w+):(\w+)")
+_US = dict(_CODE_AND_MIC.findall("NMS:XNAS NGM:XNAS NCM:XNAS NAS:XNAS NYQ:XNYS PCX:ARCX ASE:XASE BTS:BATS"))
 _ABROAD = dict(
-    pair.split(":")
-    for pair in (
+    _CODE_AND_MIC.findall(
         "LSE:XLON GER:XETR FRA:XFRA PAR:XPAR AMS:XAMS BRU:XBRU LIS:XLIS MIL:XMIL MCE:XMAD EBS:XSWX STO:XSTO "
         "CPH:XCSE HEL:XHEL OSL:XOSL VIE:XWBO TOR:XTSE VAN:XTSX ASX:XASX JPX:XTKS HKG:XHKG SHH:XSHG SHZ:XSHE "
         "NSI:XNSE BSE:XBOM SES:XSES SAO:BVMF JNB:XJSE KSC:XKRX KOE:XKOS TAI:XTAI NZE:XNZE MEX:XMEX TLV:XTAE"
-    ).split()
+    )
 )
 """Yahoo's exchange codes and their ISO 10383 MICs; any other code is passed on as it is."""
 _CURRENCIES = {"GBp": "GBX", "ZAc": "ZAC"}
@@ -90,10 +76,6 @@ class _Session(msgspec.Struct):
     end: _Seconds
 
 
-class _Sessions(msgspec.Struct):
-    regular: _Session
-
-
 class _Meta(msgspec.Struct, rename="camel"):
     symbol: str
     instrument_type: str
@@ -102,7 +84,7 @@ class _Meta(msgspec.Struct, rename="camel"):
     data_granularity: str
     currency: str | None = None
     regular_market_time: _Seconds | None = None
-    current_trading_period: _Sessions | None = None
+    current_trading_period: dict[str, _Session] | None = None
     long_name: str | None = None
     short_name: str | None = None
 
@@ -153,7 +135,7 @@ class YahooClient(ProviderClient):
     spec = ProviderSpec(
         name="yahoo",
         title="Yahoo Finance",
-        covers="shares, ETFs, funds, indices, currencies, crypto and futures world-wide; intraday for 30 to 730 days",
+        covers="shares, funds, indices, currencies, crypto, futures of the world; intraday up to 730 days",
         homepage="https://finance.yahoo.com",
         bases=dict.fromkeys(_INTERVALS, Basis.SPLIT),
         asset_classes=tuple(_CLASSES.values()),
@@ -187,9 +169,7 @@ class YahooClient(ProviderClient):
             text = f"{request.interval} bars reach back {offer.reach.days} days, to {oldest:%Y-%m-%d}"
             raise self.error(UnsupportedRequest, text)
         if not request.interval.is_intraday:
-            start = _floor(
-                request.interval, start
-            )  # a bar asked from its middle may come without its beginning
+            start = _floor(request.interval, start)  # a bar asked from its middle may lack its beginning
         end = min(request.end or now + timedelta(days=1), now + timedelta(days=1))
         while start < end:
             stop = min(start + min(offer.window, end - start), end)
@@ -205,24 +185,21 @@ class YahooClient(ProviderClient):
 
     def _refusal(self, error: _Error, status: int) -> ProviderError | None:
         text = f"{error.code}: {(error.description or '')[:300]}"
-        if "too many requests" in text.lower() or status in {401, 403, 429} or status >= 500:
+        if status in {401, 403, 429} or status >= 500:
             return None
         missing = error.code == "Not Found" or "Data doesn't exist" in text
         return self.error(SymbolNotFound if missing else UnsupportedRequest, text)
 
     def _page(self, request: BarRequest, answer: Answer) -> Page | None:
-        problem = ""
         try:
             result = self._result(request, answer)
             if not result.timestamp:
                 return None
             zone = ZoneInfo(result.meta.exchange_timezone_name)
-            listing = _listing(result.meta)
             rows = _rows(result, result.timestamp, request.interval, zone)
-            return Page(rows=rows, listing=listing, timezone=zone.key)
-        except (ZoneInfoNotFoundError, ValueError, UnicodeDecodeError) as exc:
-            problem = str(exc)
-        raise self.error(MalformedAnswer, problem)
+            return Page(rows=rows, listing=_listing(result.meta), timezone=zone.key)
+        except (ValueError, ZoneInfoNotFoundError) as exc:
+            raise self.error(MalformedAnswer, f"sent no chart: {exc}") from exc
 
     def _result(self, request: BarRequest, answer: Answer) -> _Result:
         chart = msgspec.json.decode(answer.body, type=_Body).chart
@@ -311,7 +288,7 @@ def _is_running(stamps: list[int], meta: _Meta, interval: Interval, zone: ZoneIn
     def clock(stamp: int) -> time:
         return datetime.fromtimestamp(stamp, zone).time()
 
-    session = meta.current_trading_period.regular if meta.current_trading_period else None
+    session = (meta.current_trading_period or {}).get("regular")
     if interval.is_intraday:
         on_grid = bool(interval.aligned(epochs(stamps[-1:], "s")[0], Alignment.SESSION)[0])
         # The closing price comes as one more bar, which starts when the session ends.

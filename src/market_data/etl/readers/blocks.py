@@ -45,7 +45,7 @@ def line_blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
             piece, started = without_bom(piece), True
         cut = piece.rfind(b"\n") + 1
         if cut:
-            yield b"".join((*kept, piece[:cut]))
+            yield b"".join((*kept, memoryview(piece)[:cut]))
             kept, kept_bytes = [], 0
         kept.append(piece[cut:])
         kept_bytes += len(piece) - cut

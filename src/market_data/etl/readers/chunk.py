@@ -1,5 +1,6 @@
 """What every reader yields: a block of rows as they came, and the lines that are no rows."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -14,8 +15,8 @@ CHUNK_ROWS = 100_000
 class Chunk:
     """Part of a file.
 
-    Column types are what the format knows: all strings from CSV, numbers and strings from JSON, and from Arrow
-    and Parquet numbers, decimals, strings, dates, and timestamps as Datetime[us] (naive, or UTC).
+    Column types are what the format knows: all strings from CSV, doubles and strings from JSON, and from
+    Arrow and Parquet numbers, decimals, strings, dates, and timestamps as Datetime[us] (naive, or UTC).
     """
 
     table: pl.DataFrame
@@ -27,3 +28,27 @@ class Chunk:
     def __len__(self) -> int:
         """Rows and broken lines."""
         return self.table.height + self.broken.total
+
+
+def merged(chunks: Iterable[Chunk], chunk_rows: int) -> Iterator[Chunk]:
+    """Join neighbours of the same columns up to `chunk_rows`: many small batches would cost each consumer."""
+    waiting: list[Chunk] = []
+    height = 0
+    for chunk in chunks:
+        fits = height + chunk.table.height <= chunk_rows
+        if waiting and not (fits and chunk.table.schema == waiting[0].table.schema):
+            yield _join(waiting)
+            waiting, height = [], 0
+        waiting.append(chunk)
+        height += chunk.table.height
+    if waiting:
+        yield _join(waiting)
+
+
+def _join(chunks: list[Chunk]) -> Chunk:
+    if len(chunks) == 1:
+        return chunks[0]
+    broken = Rejections()
+    for chunk in chunks:
+        broken.extend(chunk.broken)
+    return Chunk(pl.concat([chunk.table for chunk in chunks], rechunk=True), broken, chunks[0].unusable)

@@ -1,5 +1,6 @@
 """Arrow batches, whoever encoded them, as tables of the few types that rows understand."""
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryFile
@@ -30,7 +31,7 @@ def refusing(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, MemoryError, KeyError, TypeError, IndexError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError, KeyError, struct.error) as error:
         first = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise UnreadableBody(f"the {what} cannot be read: {first}") from error
 
@@ -49,7 +50,9 @@ def seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
 
 
 def chunks(batch: pa.RecordBatch, chunk_rows: int) -> Iterator[Chunk]:
-    """Convert a batch. Every buffer is checked first: broken offsets would be read out of bounds.
+    """Convert a batch; an empty one still tells its columns.
+
+    Every buffer is checked first: broken offsets would be read out of bounds.
 
     Raises:
         UnreadableBody: repeated column names.
@@ -66,8 +69,14 @@ def chunks(batch: pa.RecordBatch, chunk_rows: int) -> Iterator[Chunk]:
             array = batch.column(name)
             array.validate(full=True)
             columns.append(pl.Series(name, pl.from_arrow(plain(array))))
-    for part in pl.DataFrame(columns).iter_slices(chunk_rows):
-        yield Chunk(part.with_columns(pl.selectors.categorical().cast(pl.String)), unusable=unusable)
+    table = pl.DataFrame(columns).with_columns(pl.selectors.categorical().cast(pl.String))
+    for start in range(0, max(table.height, 1), chunk_rows):
+        yield Chunk(table.slice(start, chunk_rows), unusable=unusable)
+
+
+def empty(schema: pa.Schema) -> pa.RecordBatch:
+    """Make a batch without rows, so that a file without rows tells its columns too."""
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def usable(kind: pa.DataType) -> bool:
@@ -97,6 +106,13 @@ def plain(array: pa.Array) -> pa.Array:
         if pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type):
             return array  # Polars shares the texts; decoding here would copy a long one for every row
         return plain(array.dictionary_decode())
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return _bounded_time(array)
+    return array.cast(pa.string()) if pa.types.is_decimal256(kind) else array
+
+
+def _bounded_time(array: pa.Array) -> pa.Array:
+    kind = array.type
     if pa.types.is_timestamp(kind):
         per_second = _SECOND[kind.unit]
         bounded = _between(array.cast(pa.int64()), _FIRST_SECOND * per_second, _LAST_SECOND * per_second)
@@ -105,12 +121,8 @@ def plain(array: pa.Array) -> pa.Array:
     if pa.types.is_date64(kind):
         bounded = _between(array.cast(pa.int64()), _FIRST_SECOND * 1_000, _LAST_SECOND * 1_000)
         return pc.floor(pc.divide(bounded, 1_000 * _DAY)).cast(pa.int32()).cast(pa.date32())
-    if pa.types.is_date32(kind):
-        days = array.cast(pa.int32()).cast(pa.int64())
-        return _between(days, _FIRST_SECOND // _DAY, _LAST_SECOND // _DAY).cast(pa.int32()).cast(pa.date32())
-    if pa.types.is_decimal256(kind):
-        return array.cast(pa.string())
-    return array
+    days = array.cast(pa.int32()).cast(pa.int64())
+    return _between(days, _FIRST_SECOND // _DAY, _LAST_SECOND // _DAY).cast(pa.int32()).cast(pa.date32())
 
 
 def _between(array: pa.Array, low: int, high: int) -> pa.Array:

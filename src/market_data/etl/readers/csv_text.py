@@ -1,4 +1,4 @@
-"""CSV: a header line, then rows; every cell stays the text it is, so a bad cell costs its row and no other."""
+"""CSV: a header line, then rows; every cell stays text, so a bad one costs its row and no other."""
 
 import csv
 from collections import deque
@@ -22,7 +22,8 @@ _END = "__end_of_csv_4bd1a7__"
 def read(stream: BinaryIO, chunk_rows: int) -> Iterator[Chunk]:
     """Read comma, semicolon or tab separated text (the header tells which) in UTF-8, quoted by double quotes.
 
-    Lines with another number of cells than the header come as `Chunk.broken`; empty lines are no rows.
+    Lines with another number of cells than the header come as `Chunk.broken`; empty lines are no rows. The
+    last chunk may be empty, so that a file without rows tells its columns too.
 
     Raises:
         UnreadableBody: no header, a header with empty or repeated names, a quote never closed, a line over
@@ -42,10 +43,9 @@ def read(stream: BinaryIO, chunk_rows: int) -> Iterator[Chunk]:
                 yield Chunk(part, lines.take())
     except pa.ArrowInvalid as error:
         raise UnreadableBody(_explain(str(error))) from error
-    if rest := lines.take():
-        yield Chunk(pl.DataFrame(schema=dict.fromkeys(names, pl.String)), rest)
     if not lines.ended:
         raise UnreadableBody("a quoted value is never closed")
+    yield Chunk(pl.DataFrame(schema=dict.fromkeys(names, pl.String)), lines.take())
 
 
 def _header_line(stream: BinaryIO) -> str:
@@ -141,5 +141,5 @@ def _open(
 
 def _explain(message: str) -> str:
     if "straddl" in message:
-        return f"a quoted value is never closed, or a line is longer than the block read (at most {MAX_LINE} bytes)"
+        return f"a quoted value is never closed, or a line is too long (at most {MAX_LINE} bytes)"
     return f"the CSV cannot be read: {message.splitlines()[0][:200]}"

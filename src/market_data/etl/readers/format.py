@@ -10,7 +10,7 @@ from typing import BinaryIO, Self, cast
 
 from market_data.core.exceptions import UnreadableBody, UnsupportedFormat
 from market_data.etl.readers import arrow, csv_text, json_text, ndjson, parquet
-from market_data.etl.readers.chunk import CHUNK_ROWS, Chunk
+from market_data.etl.readers.chunk import CHUNK_ROWS, Chunk, merged
 
 GZIP_SUFFIX = ".gz"
 
@@ -37,11 +37,11 @@ class FileFormat(StrEnum):
             name, _, value = parameter.partition("=")
             if name.strip() == "charset" and value.strip(" \"'") not in _CHARSETS:
                 raise UnsupportedFormat(f"charset {value.strip()[:40]!r} is not read; send UTF-8")
-        if essence not in _MEDIA_TYPES:
+        if essence not in MEDIA_TYPES:
             raise UnsupportedFormat(
-                f"media type {essence[:60]!r} is not read; known are {', '.join(_MEDIA_TYPES)}"
+                f"media type {essence[:60]!r} is not read; known are {', '.join(MEDIA_TYPES)}"
             )
-        return cls(_MEDIA_TYPES[essence])
+        return cls(MEDIA_TYPES[essence])
 
     @classmethod
     def from_path(cls, path: str | PurePath) -> Self:
@@ -56,14 +56,14 @@ class FileFormat(StrEnum):
         if found is None or (name.endswith(GZIP_SUFFIX) and found in _BINARY):
             known = ", ".join(_SUFFIXES)
             raise UnsupportedFormat(
-                f"cannot tell the format of {name[:80]!r} by its ending; known are {known}, text also with .gz"
+                f"the ending of {name[:80]!r} tells no format; known are {known}, of text also with .gz"
             )
         return cls(found)
 
 
 _CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
 _BINARY = {"arrow", "parquet"}
-_MEDIA_TYPES = {
+MEDIA_TYPES = {
     "text/csv": "csv",
     "application/x-ndjson": "ndjson",
     "application/ndjson": "ndjson",
@@ -99,7 +99,7 @@ def read(stream: BinaryIO, file_format: FileFormat, chunk_rows: int = CHUNK_ROWS
         UnreadableBody: it cannot be read to its end; chunks may have been yielded before.
 
     """
-    return _READERS[file_format](stream, chunk_rows)
+    return merged(_READERS[file_format](stream, chunk_rows), chunk_rows)
 
 
 @contextmanager

@@ -16,23 +16,24 @@ OPTIONAL = ("symbol", "exchange", "instrument_id", "interval", "volume")
 """Columns a row may lack: some line further down may be the first to have one."""
 
 _SAMPLE = 100
+_SAMPLE_BYTES = 32 * 1024
 _EXACT_INT = 2**53
 _NUMBERS = {*PRICES, "volume"}
-_NAMES = {"symbol", "instrument_id"}
 
 
 def read(stream: BinaryIO, chunk_rows: int) -> Iterator[Chunk]:
-    """Read objects line by line; blank lines are none. Cells that are no number in a number's place come as text.
+    """Read objects line by line; blank lines are none. A column with a cell of another type is text.
 
     Raises:
         UnreadableBody: a line is not one JSON object in UTF-8; the message has its line and column.
 
     """
-    line = 1
+    line, before = 1, b""
     for block in line_blocks(stream, block_size(chunk_rows)):
+        line += before.count(b"\n")
         for part in table(block, "line {}", line).iter_slices(chunk_rows):
             yield Chunk(part)
-        line += block.count(b"\n")
+        before = block
 
 
 def table(block: bytes, place: str, first: int) -> pl.DataFrame:
@@ -70,7 +71,8 @@ def cell_text(value: object) -> str | None:
 def _schema(block: bytes) -> dict[str, type[pl.DataType]]:
     """Guess column types by the first lines; empty where they are not plain objects."""
     found: dict[str, type[pl.DataType]] = {}
-    for line in block.split(b"\n", _SAMPLE)[:_SAMPLE]:
+    head = block[: max(block.find(b"\n", _SAMPLE_BYTES), 0) or None]
+    for line in head.split(b"\n", _SAMPLE)[:_SAMPLE]:
         try:
             row = orjson.loads(line) if line.strip() else {}
         except orjson.JSONDecodeError:
@@ -78,14 +80,11 @@ def _schema(block: bytes) -> dict[str, type[pl.DataType]]:
         if not isinstance(row, dict):
             return {}
         for name, value in row.items():
-            if value is not None and found.get(name) is not pl.String:
-                found[name] = _type(name, value)
-            found.setdefault(name, pl.Float64 if name.lower() in _NUMBERS else pl.String)
+            if value is None:
+                found.setdefault(name, pl.Float64 if name.lower() in _NUMBERS else pl.String)
+            elif found.get(name) is not pl.String:
+                found[name] = pl.Float64 if is_double(value) else pl.String
     return found
-
-
-def _type(name: str, value: object) -> type[pl.DataType]:
-    return pl.Float64 if is_double(value) and name.lower() not in _NAMES else pl.String
 
 
 def is_double(value: object) -> bool:
@@ -97,10 +96,8 @@ def _has_more(block: bytes, schema: dict[str, type[pl.DataType]]) -> bool:
     """Whether a line further down may have a column that the first lines lack."""
     known = {name.lower() for name in schema}
     absent = [name for name in OPTIONAL if name not in known]
-    if not absent:
-        return False
-    lower = block.lower()
-    return any(f'"{name}"'.encode() in lower for name in absent)
+    # The rarest letter first: most bodies have no instrument_id, and one letter is found ten times faster.
+    return any(f'"{name}"'.encode() in block for name in absent if "_" not in name or b"_" in block)
 
 
 def _object(line: bytes, place: str, number: int) -> dict[str, object]:

@@ -1,0 +1,87 @@
+"""What surrounds every request: its id, its log line, and how large its body may be."""
+
+import re
+import time
+import uuid
+from contextvars import ContextVar
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from market_data.core.exceptions import BodyTooLarge
+
+_GIVEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}")
+_request_id: ContextVar[str] = ContextVar("request_id", default="")
+_log = structlog.get_logger("market_data.access")
+
+
+def request_id() -> str:
+    """Return the id of the request being served, or an empty text."""
+    return _request_id.get()
+
+
+class RequestContext:
+    """Echo or make X-Request-ID, bind it to the log, and log each request once it is answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        identity = given if _GIVEN.fullmatch(given) else uuid.uuid4().hex
+        _request_id.set(identity)
+        began, status = time.perf_counter(), 0
+
+        async def identified(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = identity
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=identity):
+            try:
+                await self._app(scope, receive, identified)
+            finally:
+                milliseconds = round((time.perf_counter() - began) * 1000, 1)
+                _log.info(
+                    "request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds
+                )
+
+
+class BodyLimit:
+    """Refuse bodies over a limit: at once where Content-Length tells, else when they pass it."""
+
+    def __init__(self, app: ASGIApp, *, bulk_path: str, bulk_bytes: int, other_bytes: int = 1024**2) -> None:
+        self._app = app
+        self._bulk_path = bulk_path
+        self._bulk_bytes = bulk_bytes
+        self._other_bytes = min(other_bytes, bulk_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, counting its body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._bulk_bytes if scope["path"] == self._bulk_path else self._other_bytes
+        declared = Headers(scope=scope).get("content-length", "0")
+        seen = int(declared) if declared.isdigit() else 0
+        refused = seen > limit
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            if refused:
+                raise BodyTooLarge(limit)
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > limit:
+                raise BodyTooLarge(limit)
+            return message
+
+        await self._app(scope, counted, send)

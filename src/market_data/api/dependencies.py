@@ -1,0 +1,140 @@
+"""What routes are given: services of the app's one database, and checked query parameters."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from market_data.core.config import Settings
+from market_data.core.exceptions import InvalidInput
+from market_data.core.interval import Basis
+from market_data.core.vocabulary import SortOrder
+from market_data.db.session import Database
+from market_data.schemas.fields import ID_MAX, Instant, IntervalText, Source
+from market_data.services.ingestion import IngestionService
+from market_data.services.instrument import InstrumentService
+from market_data.services.market_price import MarketPriceService
+from market_data.services.run import RunService
+from market_data.services.series import SeriesService
+from market_data.services.upload import UploadService
+
+LIST_DEFAULT, LIST_MAX = 100, 1000
+SYMBOLS_MAX = 1000
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+SettingsDep = Annotated[Settings, Depends(_settings)]
+DatabaseDep = Annotated[Database, Depends(_database)]
+
+
+def _instruments(database: DatabaseDep) -> InstrumentService:
+    return InstrumentService(database)
+
+
+def _series(database: DatabaseDep) -> SeriesService:
+    return SeriesService(database)
+
+
+def _prices(database: DatabaseDep, settings: SettingsDep) -> MarketPriceService:
+    return MarketPriceService(database, settings.source_preference)
+
+
+def _runs(database: DatabaseDep) -> RunService:
+    return RunService(database)
+
+
+def _ingestions(request: Request) -> IngestionService:
+    service: IngestionService = request.app.state.ingestions
+    return service
+
+
+def _uploads(request: Request) -> UploadService:
+    service: UploadService = request.app.state.uploads
+    return service
+
+
+Instruments = Annotated[InstrumentService, Depends(_instruments)]
+SeriesDep = Annotated[SeriesService, Depends(_series)]
+Prices = Annotated[MarketPriceService, Depends(_prices)]
+Runs = Annotated[RunService, Depends(_runs)]
+Ingestions = Annotated[IngestionService, Depends(_ingestions)]
+Uploads = Annotated[UploadService, Depends(_uploads)]
+
+ListLimit = Annotated[int, Query(ge=1, le=LIST_MAX, description="Items on a page.")]
+PageToken = Annotated[
+    str | None, Query(max_length=20_000, description="From the answer before; bound to the query.")
+]
+StartQuery = Annotated[Instant | None, Query(description="First bar start, inclusive.")]
+EndQuery = Annotated[Instant | None, Query(description="End of the range, exclusive.")]
+IntervalQuery = Annotated[IntervalText, Query()]
+SourceQuery = Annotated[Source | None, Query(description="Only this source; else SOURCE_PREFERENCE decides.")]
+BasisQuery = Annotated[Basis | None, Query(description="Only this basis.")]
+SortQuery = Annotated[SortOrder, Query(description="Direction of ts; the symbols stay as asked.")]
+
+
+def split_list(field: str, text: str) -> tuple[str, ...]:
+    """Read a comma-separated list without repetitions.
+
+    Raises:
+        InvalidInput: empty, too long, or something stands in it twice.
+
+    """
+    items = tuple(item.strip() for item in text.split(","))
+    if not all(items):
+        raise InvalidInput(field, "has an empty item: write A,B")
+    if len(items) > SYMBOLS_MAX:
+        raise InvalidInput(field, f"has {len(items)} items; at most {SYMBOLS_MAX} can be asked at once")
+    repeated = (
+        sorted({item for item in items if items.count(item) > 1}) if len(set(items)) < len(items) else []
+    )
+    if repeated:
+        raise InvalidInput(field, f"names {', '.join(repeated[:10])} more than once")
+    if any("\x00" in item for item in items):
+        raise InvalidInput(field, "contains a NUL character")
+    return items
+
+
+def split_ids(field: str, text: str) -> tuple[int, ...]:
+    """Read a comma-separated list of instrument ids.
+
+    Raises:
+        InvalidInput: not ids, or see `split_list`.
+
+    """
+    items = split_list(field, text)
+    if not all(item.isascii() and item.isdigit() and 1 <= int(item) <= ID_MAX for item in items):
+        raise InvalidInput(field, "must be instrument ids such as 1,2")
+    ids = tuple(int(item) for item in items)
+    if len(set(ids)) < len(ids):
+        raise InvalidInput(field, "names an id more than once")
+    return ids
+
+
+SymbolsQuery = Annotated[
+    str | None,
+    Query(max_length=70_000, description="Comma-separated `symbol` or `exchange:symbol`, at most 1000."),
+]
+IdsQuery = Annotated[
+    str | None, Query(max_length=12_000, description="Comma-separated instrument ids instead of symbols.")
+]
+
+
+class Wanted:
+    """The instruments a request asks for: by symbol or by id, one of the two."""
+
+    def __init__(self, symbols: SymbolsQuery = None, instrument_ids: IdsQuery = None) -> None:
+        if (symbols is None) == (instrument_ids is None):
+            raise InvalidInput("symbols", "give symbols=A,B or instrument_ids=1,2, one of the two")
+        self.symbols = split_list("symbols", symbols) if symbols is not None else ()
+        self.ids = split_ids("instrument_ids", instrument_ids) if instrument_ids is not None else ()
+
+
+WantedQuery = Annotated[Wanted, Depends()]

@@ -1,0 +1,107 @@
+"""What OpenAPI cannot read off the code: problems, bar formats, bodies of bars."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from market_data import __version__
+from market_data.api.encoders import ENCODERS
+from market_data.api.problems import MEDIA_TYPE
+from market_data.schemas.envelope import Problem
+from market_data.schemas.market_price import PriceColumnsRead, PricesRead
+
+_DESCRIPTIONS = {
+    400: "The page token or the body cannot be read.",
+    404: "Nothing is known under this name.",
+    406: "None of the accepted media types can be produced.",
+    409: "The request contradicts what is stored.",
+    413: "The body is too large.",
+    415: "The body's media type cannot be read.",
+    422: "A field breaks a rule; `errors` names it.",
+    503: "The database does not answer.",
+}
+_PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
+_REQUEST_ID = {"X-Request-ID": {"schema": {"type": "string"}, "description": "Echoed or made."}}
+Responses = dict[int | str, dict[str, Any]]
+
+
+def problems(*statuses: int) -> Responses:
+    """Document that a route may answer these problems, and 503 as all do."""
+    return {
+        status: {"description": _DESCRIPTIONS[status], "content": {MEDIA_TYPE: _PROBLEM}}
+        for status in (*statuses, 503)
+    }
+
+
+def bars(*, linked: bool) -> Responses:
+    """Document an answer with bars in every format."""
+    content: dict[str, Any] = {
+        encoder.media_type: {"schema": {"type": "string", "format": "binary"}}
+        for encoder in ENCODERS.values()
+        if not encoder.envelope
+    }
+    for text in (ENCODERS["csv"], ENCODERS["ndjson"]):
+        content[text.media_type] = {"schema": {"type": "string"}}
+    shapes = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in (PricesRead, PriceColumnsRead)]
+    answer: dict[str, Any] = {
+        "description": "Bars, in the format asked.",
+        "content": {"application/json": {"schema": {"anyOf": shapes}}, **content},
+    }
+    if linked:
+        link = {"schema": {"type": "string"}, "description": "Row formats with a limit: the next page."}
+        answer["headers"] = {"Link": link}
+    return {200: answer}
+
+
+def body_of_bars(media_types: list[str]) -> dict[str, Any]:
+    """Document a body of bars in any format."""
+    row = {
+        "type": "object",
+        "properties": {
+            **{name: {"type": "string"} for name in ("symbol", "exchange", "interval", "ts")},
+            "instrument_id": {"type": "integer"},
+            **{name: {"type": "number"} for name in ("open", "high", "low", "close")},
+            "volume": {"type": ["number", "null"]},
+        },
+    }
+    rows = {"type": "array", "items": row}
+    wrapped = {"type": "object", "required": ["data"], "properties": {"data": rows}}
+    content: dict[str, Any] = {
+        kind: {"schema": {"type": "string", "format": "binary"}} for kind in media_types
+    }
+    content["application/json"] = {"schema": {"anyOf": [rows, wrapped]}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def install(app: FastAPI) -> None:
+    """Give the app its OpenAPI document."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title,
+        version=__version__,
+        description=app.description,
+        routes=app.routes,
+        tags=app.openapi_tags,
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    models = [(model, "serialization") for model in (Problem, PricesRead, PriceColumnsRead)]
+    _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type] # a literal it is
+    schemas.update(definitions["$defs"])
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            for answer in operation["responses"].values():
+                answer.setdefault("headers", {}).update(_REQUEST_ID)
+    return document

@@ -1,0 +1,70 @@
+"""Entry point of the API: `create_app` builds it, `market-data serve` runs it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+
+from market_data import __version__
+from market_data.api import documentation, problems
+from market_data.api.context import BodyLimit, RequestContext
+from market_data.api.routes import health, ingestions, instruments, prices, providers, series
+from market_data.core import logging
+from market_data.core.config import Settings, get_settings
+from market_data.core.exceptions import ConfigurationError
+from market_data.db.liveness import Liveness
+from market_data.db.session import Database
+from market_data.services.ingestion import IngestionService
+from market_data.services.run import RunService
+from market_data.services.upload import UploadService
+
+_DESCRIPTION = """Bars of any instrument, interval and source, exact and idempotent in, fast out.
+
+Prices come as `json`, `columns`, `ndjson`, `csv`, `arrow` or `parquet`; failures as RFC 9457 problems."""
+
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    if settings.database_url is None:
+        raise ConfigurationError("DATABASE_URL is not set; `market-data serve` starts the embedded server")
+    database = Database(settings.database_url.get_secret_value(), echo=settings.debug)
+    liveness = Liveness(database)
+    app.state.database = database
+    app.state.ingestions = IngestionService(database, liveness)
+    app.state.uploads = UploadService(database, liveness)
+    try:
+        interrupted = await RunService(database).interrupt_dead()
+        if interrupted:
+            _log.warning("runs of dead processes were marked as interrupted", runs=interrupted)
+        yield
+        await app.state.ingestions.close()
+    finally:
+        await liveness.close()
+        await database.close()
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the API over the database that `DATABASE_URL` names."""
+    settings = settings or get_settings()
+    logging.configure(settings.log_level, settings.log_format)
+    app = FastAPI(
+        title="Market Data Backend Platform",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+    )
+    app.state.settings = settings
+    app.include_router(health.router)
+    for module in (instruments, series, prices, ingestions, providers):
+        app.include_router(module.router, prefix=settings.api_prefix)
+    problems.install(app)
+    documentation.install(app)
+    bulk = f"{settings.api_prefix}/prices"
+    app.add_middleware(BodyLimit, bulk_path=bulk, bulk_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestContext)
+    return app

@@ -1,0 +1,350 @@
+"""Real recordings through the clients; what is expected is read from the files by other means."""
+
+import csv
+import io
+import json
+import zipfile
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl, urlsplit
+from zoneinfo import ZoneInfo
+
+import httpx2
+import numpy as np
+import pytest
+
+from market_data.core import exceptions
+from market_data.core.interval import Interval
+from market_data.etl.provider import BarRequest, Page
+from market_data.etl.registry import open_client
+from tests.support.shared_data import DATA, needs_shared_data, read
+
+pytestmark = needs_shared_data
+
+KEY = "R3CORDEDKEY"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("ALPHA_VANTAGE_API_KEY", KEY)
+    for prefix in ("ALPHA_VANTAGE", "ALPHAVANTAGE", "YAHOO", "BINANCE", "ECB"):
+        monkeypatch.delenv(f"{prefix}_BASE_URL", raising=False)
+
+
+async def fetch(provider: str, symbol: str, interval: str, *answers, **bounds) -> list[Page]:
+    """Ask a client that gets these answers in turn: names of files, or (status, name)."""
+    left = [answer if isinstance(answer, tuple) else (200, answer) for answer in answers]
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        status, name = left.pop(0)
+        return httpx2.Response(status, content=read(name))
+
+    request = BarRequest(symbol=symbol, interval=Interval(interval), **bounds)
+    async with open_client(provider, httpx2.MockTransport(answer)) as client:
+        pages = [page async for page in client.fetch_bars(request)]
+    assert left == []
+    return pages
+
+
+def bars(page: Page) -> dict[str, list]:
+    columns = (page.rows.open, page.rows.high, page.rows.low, page.rows.close, page.rows.volume)
+    cells = zip(*(column.tolist() for column in columns), strict=True)
+    return dict(
+        zip(page.rows.stamp.astype("datetime64[s]").astype(str).tolist(), map(list, cells), strict=True)
+    )
+
+
+def same(found: dict[str, list], expected: dict[str, list]) -> None:
+    assert list(found) == list(expected)
+    for stamp, cells in expected.items():
+        for one, other in zip(found[stamp], cells, strict=True):
+            assert one == other or (np.isnan(one) and other is None), stamp
+
+
+def day(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+# ECB
+
+
+def cells_of(packed: bytes) -> list[dict[str, str]]:
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        text = archive.read(archive.namelist()[0]).decode()
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+async def test_ecb_history_cell_by_cell():
+    table = cells_of(read("ecb/eurofxref-hist_2026-04-13.zip"))
+    currencies = [name for name in table[0] if name not in {"Date", ""}]
+    assert (len(table), len(currencies)) == (6983, 41)
+    packed = read("ecb/eurofxref-hist_2026-04-13.zip")
+    total, asked = 0, []
+
+    def answer(request):
+        asked.append(request.url.path)
+        return httpx2.Response(200, content=packed)
+
+    async with open_client("ecb", httpx2.MockTransport(answer)) as client:
+        for currency in currencies:
+            request = BarRequest(symbol=f"EUR{currency}", interval=Interval.D1)
+            (page,) = [page async for page in client.fetch_bars(request)]
+            rates = {row["Date"]: float(row[currency]) for row in table if row[currency] != "N/A"}
+            same(bars(page), {f"{date}T00:00:00": [*[rate] * 4, None] for date, rate in rates.items()})
+            assert page.listing.currency == currency
+            total += len(page.rows)
+    assert total == 6983 * 41 - 68748
+    assert asked == ["/stats/eurofxref/eurofxref-hist.zip"]
+
+
+async def test_ecb_newest_day():
+    (page,) = await fetch("ecb", "EURUSD", "1d", "ecb/eurofxref-daily.xml", start=datetime.now(UTC))
+    same(bars(page), {"2018-06-11T00:00:00": [1.1790, 1.1790, 1.1790, 1.1790, None]})
+
+
+# Alpha Vantage
+
+
+@pytest.mark.parametrize(
+    ("symbol", "interval", "name", "count", "zone"),
+    [
+        ("IBM", "1d", "TIME_SERIES_DAILY_IBM_compact", 100, "America/New_York"),
+        ("IBM", "5m", "TIME_SERIES_INTRADAY_IBM_5min", 100, "America/New_York"),
+        ("EURUSD", "1d", "FX_DAILY_EURUSD", 100, "UTC"),
+        ("EUR/USD", "1d", "FX_DAILY_EURUSD", 100, "UTC"),
+        ("BTC/EUR", "1d", "DIGITAL_CURRENCY_DAILY_BTCEUR", 350, "UTC"),
+    ],
+)
+async def test_alpha_vantage_csv(symbol, interval, name, count, zone):
+    file = f"alphavantage/csv/{name}.csv"
+    rows = list(csv.DictReader(io.StringIO(read(file).decode())))
+    (page,) = await fetch("alphavantage", symbol, interval, file)
+    expected = {
+        f"{row['timestamp']} 00:00:00"[:19].replace(" ", "T"): [
+            *(float(row[column]) for column in ("open", "high", "low", "close")),
+            float(row["volume"]) if "volume" in row else None,
+        ]
+        for row in rows
+    }
+    assert len(expected) == count
+    same(bars(page), expected)
+    assert (page.timezone, page.wall_clock) == (zone, True)
+    assert not page.rows.unreadable.any()
+    assert page.rows.text(0) == read(file).decode().splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "interval", "name", "count", "volume"),
+    [
+        ("MSFT", "1m", "TIME_SERIES_INTRADAY_MSFT_1min_2017", 100, "5. volume"),
+        ("IBM", "1d", "TIME_SERIES_DAILY_IBM_partial", 7, None),
+        ("AMZN", "1d", "TIME_SERIES_DAILY_ADJUSTED_AMZN_2022", 100, "6. volume"),
+    ],
+)
+async def test_alpha_vantage_json(symbol, interval, name, count, volume):
+    file = f"alphavantage/json/{name}.json"
+    (series,) = (value for key, value in json.loads(read(file)).items() if key.startswith("Time Series"))
+    (page,) = await fetch("alphavantage", symbol, interval, file)
+    expected = {
+        f"{stamp} 00:00:00"[:19].replace(" ", "T"): [
+            *(float(bar[key]) for key in ("1. open", "2. high", "3. low", "4. close")),
+            float(bar[volume]) if volume else None,
+        ]
+        for stamp, bar in series.items()
+    }
+    assert len(expected) == count
+    same(bars(page), expected)
+    assert page.timezone == "America/New_York"
+
+
+async def test_alpha_vantage_reads_the_currency_of_a_foreign_share():
+    search, daily = (
+        "alphavantage/csv/SYMBOL_SEARCH_tesco.csv",
+        "alphavantage/csv/TIME_SERIES_DAILY_IBM_compact.csv",
+    )
+    (page,) = await fetch("alphavantage", "TSCO.LON", "1d", search, daily)
+    listing = page.listing
+    assert (listing.symbol, listing.exchange, listing.currency, listing.name) == (
+        "TSCO",
+        "XLON",
+        "GBX",
+        "Tesco PLC",
+    )
+
+
+# Yahoo
+
+
+def chart(file: str) -> dict:
+    return json.loads(read(file))["chart"]["result"][0]
+
+
+YAHOO = [
+    ("AAPL", "1d", "AAPL_1d_6mo.json", 127, 1, "XNAS", "USD"),
+    ("AAPL", "1d", "AAPL_1d_10bars.json", 10, 0, "XNAS", "USD"),
+    ("AAPL", "1mo", "AAPL_1mo_split_event.json", 61, 1, "XNAS", "USD"),
+    ("TSLA", "1d", "TSLA_1d_2021-01.json", 5, 0, "XNAS", "USD"),
+    ("AAPL", "1d", "AAPL_1d_2020-08-31_2020-11-07.body.json", 49, 0, "XNAS", "USD"),
+    ("BTC-USD", "1d", "BTC-USD_1d.body.json", 3, 0, "CCC", "USD"),
+    ("EURUSD=X", "1d", "EURUSD=X_1d.body.json", 3, 0, "FX", "USD"),
+    ("OCDO.L", "1d", "OCDO.L_1d.body.json", 1, 0, "XLON", "GBX"),
+    ("TSLA", "1d", "TSLA_1d_max_no_events.body.json", 3303, 0, "XNAS", "USD"),
+]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "interval", "name", "count", "running", "exchange", "currency"),
+    YAHOO,
+    ids=lambda value: str(value)[:30],
+)
+async def test_yahoo_charts(symbol, interval, name, count, running, exchange, currency):
+    file = f"yahoo/chart/{name}"
+    result = chart(file)
+    quote = result["indicators"]["quote"][0]
+    columns = [quote[column] for column in ("open", "high", "low", "close", "volume")]
+    (page,) = await fetch("yahoo", symbol, interval, file)
+    expected = {
+        datetime.fromtimestamp(stamp, UTC).strftime("%Y-%m-%dT%H:%M:%S"): list(cells)
+        for stamp, *cells in zip(result["timestamp"], *columns, strict=True)
+    }
+    assert len(expected) == count
+    same(bars(page), expected)
+    assert page.rows.running.tolist() == [False] * (count - running) + [True] * running
+    assert (page.listing.exchange, page.listing.currency) == (exchange, currency)
+    assert page.timezone == result["meta"]["exchangeTimezoneName"]
+
+
+async def test_yahoo_dates_follow_the_zone_over_the_change_of_clocks():
+    (page,) = await fetch("yahoo", "AAPL", "1d", "yahoo/chart/AAPL_1d_2020-08-31_2020-11-07.body.json")
+    stamps = [stamp.item().replace(tzinfo=UTC) for stamp in page.rows.stamp]
+    assert {stamp.strftime("%H:%M") for stamp in stamps} == {"13:30", "14:30"}
+    local = [stamp.astimezone(ZoneInfo(page.timezone)) for stamp in stamps]
+    assert {stamp.strftime("%H:%M") for stamp in local} == {"09:30"}
+    assert (local[0].date().isoformat(), local[-1].date().isoformat()) == ("2020-08-31", "2020-11-06")
+
+
+async def test_yahoo_prices_are_split_adjusted():
+    """AAPL split 4:1 on 2020-08-31; LEAN's prices are as traded, in ten-thousandths of a dollar."""
+    with zipfile.ZipFile(io.BytesIO(read("lean/equity/usa/daily/aapl.zip"))) as archive:
+        rows = archive.read(archive.namelist()[0]).decode().splitlines()
+    traded = {row[:8]: int(row.split(",")[4]) / 10_000 for row in rows}
+    (page,) = await fetch("yahoo", "AAPL", "1mo", "yahoo/chart/AAPL_1mo_split_event.json")
+    closes = {stamp: cells[3] for stamp, cells in bars(page).items()}
+    assert closes["2020-07-01T04:00:00"] == pytest.approx(traded["20200731"] / 4, rel=1e-3)
+    assert closes["2020-09-01T04:00:00"] == pytest.approx(traded["20200930"], rel=1e-3)
+
+
+async def test_yahoo_without_data_has_no_page():
+    assert await fetch("yahoo", "CAPIO.ST", "1d", "yahoo/errors/200_empty_no_timestamp_CAPIO.ST.json") == []
+
+
+# Binance
+
+
+KLINES = [
+    ("BTCUSDT", "5m", "klines_BTCUSDT_5m_limit24.json", 24, "2020-04-15T21:50:00", "2020-04-15T23:45:00"),
+    ("BTCUSDT", "1m", "klines_BTCUSDT_1m_1h_window.json", 60, "2020-05-06T04:42:00", "2020-05-06T05:41:00"),
+    ("BTCUSDT", "1d", "klines_BTCUSDT_1d_2019.json", 365, "2019-01-01T00:00:00", "2019-12-31T00:00:00"),
+    ("ETHBTC", "1d", "klines_ETHBTC_1d_2019.json", 366, "2019-01-01T00:00:00", "2020-01-01T00:00:00"),
+    ("BTCUSDT", "1h", "klines_BTCUSDT_1h_page2.json", 468, "2020-06-11T13:00:00", "2020-07-01T03:00:00"),
+]
+
+
+def klines(name: str) -> dict[str, list]:
+    return {
+        datetime.fromtimestamp(row[0] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S"): [
+            float(cell) for cell in row[1:6]
+        ]
+        for row in json.loads(read(f"binance/rest/{name}"))
+    }
+
+
+@pytest.mark.parametrize(("symbol", "interval", "name", "count", "first", "last"), KLINES)
+async def test_binance_klines(symbol, interval, name, count, first, last):
+    (page,) = await fetch("binance", symbol, interval, f"binance/rest/{name}")
+    expected = klines(name)
+    assert (len(expected), next(iter(expected)), list(expected)[-1]) == (count, first, last)
+    same(bars(page), expected)
+    assert page.listing.currency == ("BTC" if symbol == "ETHBTC" else "USDT")
+
+
+async def test_binance_pages_meet_and_show_the_outage():
+    names = ["klines_BTCUSDT_1h_page1.json", "klines_BTCUSDT_1h_page2.json"]
+    pages = await fetch(
+        "binance", "BTCUSDT", "1h", *(f"binance/rest/{name}" for name in names), start=day("2020-04-30")
+    )
+    stamps = np.concatenate([page.rows.stamp for page in pages]).astype("datetime64[h]")
+    assert [len(page.rows) for page in pages] == [1000, 468]
+    assert [str(page.rows.stamp[i])[:13] for page, i in zip(pages, (-1, 0), strict=True)] == [
+        "2020-06-11T12",
+        "2020-06-11T13",
+    ]
+    whole = np.arange(stamps[0], stamps[-1] + 1)
+    missing = sorted(set(whole.astype(str)) - set(stamps.astype(str)))
+    assert missing == ["2020-06-28T02", "2020-06-28T03", "2020-06-28T04"]
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("provider", "symbol", "status", "file", "error"),
+    [
+        ("alphavantage", "IBM", 200, "alphavantage/errors/invalid_apikey_http200.json", "ProviderAuthError"),
+        (
+            "alphavantage",
+            "IBM",
+            200,
+            "alphavantage/errors/rate_limit_25_per_day_Information_http200.json",
+            "ProviderRateLimited",
+        ),
+        ("alphavantage", "IBM", 200, "alphavantage/json/GLOBAL_QUOTE_MSFT_2018.json", "MalformedAnswer"),
+        ("alphavantage", "IBM", 200, "alphavantage/csv/SPLITS_IBM.csv", "MalformedAnswer"),
+        (
+            "alphavantage",
+            "IBM",
+            200,
+            "alphavantage/json/TIME_SERIES_DAILY_ADJUSTED_AMZN_2022.json",
+            "MalformedAnswer",
+        ),
+        ("binance", "BTCUSDT", 400, "binance/errors/400_-1121_invalid_symbol.json", "SymbolNotFound"),
+        ("binance", "BTCUSDT", 401, "binance/errors/-2014_apikey_format.json", "ProviderAuthError"),
+        ("yahoo", "SI", 404, "yahoo/errors/404_no_data_delisted_SI.body.json", "SymbolNotFound"),
+        ("yahoo", "MSFT", 200, "yahoo/chart/AAPL_1d_6mo.json", "MalformedAnswer"),
+        ("ecb", "EURUSD", 200, "ecb/EXR_csvdata_recent.body.csv", "MalformedAnswer"),
+    ],
+)
+async def test_recorded_refusals(provider, symbol, status, file, error):
+    with pytest.raises(exceptions.ProviderError) as caught:
+        await fetch(provider, symbol, "1d", (status, file))
+    assert type(caught.value).__name__ == error
+    assert KEY not in str(caught.value)
+
+
+# Requests
+
+
+REPLAYED = [
+    ("yahoo", "AAPL", "1d", "2020-08-31", "2020-11-07"),
+    ("yahoo", "EURUSD=X", "1d", "2020-01-01", "2020-01-03"),
+    ("yahoo", "OCDO.L", "1d", "2020-01-01", "2020-01-03"),
+]
+
+
+@pytest.mark.parametrize(("provider", "symbol", "interval", "start", "end"), REPLAYED)
+async def test_requests_are_those_that_were_recorded(provider, symbol, interval, start, end):
+    recorded = [entry for entry in json.loads(read("replay.json")) if entry["provider"] == provider]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        for entry in recorded:
+            url = urlsplit(entry["url"])
+            same_query = dict(parse_qsl(url.query)).items()
+            wanted = {
+                (name, value) for name, value in same_query if name in {"period1", "period2", "interval"}
+            }
+            if url.path == request.url.path and wanted <= set(request.url.params.items()) and wanted:
+                return httpx2.Response(entry["status"], content=(DATA / entry["file"]).read_bytes())
+        raise AssertionError(request.url)
+
+    request = BarRequest(symbol=symbol, interval=Interval(interval), start=day(start), end=day(end))
+    async with open_client(provider, httpx2.MockTransport(answer)) as client:
+        assert [page async for page in client.fetch_bars(request)]
