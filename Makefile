@@ -48,9 +48,9 @@ docs: install ## Write what is generated: .env.example, docs/configuration.md, d
 	@$(BIN)/python docs/generate.py
 
 requirements: install ## Pin requirements anew from pyproject.toml
-	@$(BIN)/python -m piptools compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host \
+	@$(BIN)/python -m piptools compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 		--extra sample --output-file requirements.txt pyproject.toml
-	@$(BIN)/python -m piptools compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host \
+	@$(BIN)/python -m piptools compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 		--extra sample --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 bench: install ## Measure (comes with the benchmarks)

@@ -636,7 +636,9 @@ class TestRefusals:
         bin_dir = data_dir / "bin"
         bin_dir.mkdir()
         (bin_dir / "postgres").symlink_to(real / "postgres")
-        (bin_dir / "initdb").write_text("#!/bin/sh\necho the disk is full of eels\nexit 1\n")
+        (bin_dir / "initdb").write_text(
+            "#!/bin/sh\n[ $1 = --version ] || { echo the disk is full of eels; exit 1; }\n"
+        )
         (bin_dir / "initdb").chmod(0o755)
         monkeypatch.setattr(binaries, "FINDERS", (lambda: [bin_dir],))
         with pytest.raises(DatabaseUnavailable, match=r"(?s)could not make.*full of eels"):

@@ -111,14 +111,14 @@ class IngestionRunRepository:
 
     async def interrupt_dead(self) -> int:
         """Mark the unfinished runs of processes that died; return how many."""
-        alive = text(
-            "owner IN (SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted "
+        dead = text(
+            "owner NOT IN (SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted "
             "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
             "AND classid = :locks AND objsubid = 2)"
         ).bindparams(locks=OWNER_LOCKS)
         found = await self._session.scalars(
             update(IngestionRun)
-            .where(IngestionRun.finished_at.is_(None), ~alive)
+            .where(IngestionRun.finished_at.is_(None), dead)
             .values(
                 status=RunStatus.INTERRUPTED,
                 finished_at=func.clock_timestamp(),

@@ -107,7 +107,8 @@ class Starter:
         said = self._folder.log_since(self._sizes)
         if OLD_SERVER_DYING in said and time.monotonic() < self._give_up:
             time.sleep(0.5)
-        elif self._attempts >= PORT_ATTEMPTS or is_free(self._port):
+        elif self._attempts >= PORT_ATTEMPTS or (self._attempts > 1 and is_free(self._port)):
+            # One more attempt is due to a server that somebody killed; what is really broken fails again.
             raise DatabaseUnavailable(
                 f"the PostgreSQL server of {self._folder.cluster} did not start "
                 f"(log: {self._folder.start_log}); cure what it says, {WAY_OUT}. It said:\n{said}"

@@ -38,18 +38,19 @@ def line_blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
         UnreadableBody: a line over `MAX_LINE`, or UTF-16.
 
     """
-    kept: list[bytes] = []
-    kept_bytes, started = 0, False
+    whole: list[bytes] = []
+    rest, rest_bytes, started = [b""], 0, False
     while piece := stream.read(size):
         if not started:
             piece, started = without_bom(piece), True
-        cut = piece.rfind(b"\n") + 1
-        if cut:
-            yield b"".join((*kept, memoryview(piece)[:cut]))
-            kept, kept_bytes = [], 0
-        kept.append(piece[cut:])
-        kept_bytes += len(piece) - cut
-        if kept_bytes > MAX_LINE:
+        if cut := piece.rfind(b"\n") + 1:
+            if whole:
+                yield b"".join(whole)
+            whole = [*rest, piece[:cut]]
+            rest, rest_bytes = [], 0
+        rest.append(piece[cut:])
+        rest_bytes += len(piece) - cut
+        if rest_bytes > MAX_LINE:
             raise UnreadableBody(f"a line is longer than {MAX_LINE} bytes")
-    if rest := b"".join(kept):
-        yield rest
+    if last := b"".join((*whole, *rest)):
+        yield last

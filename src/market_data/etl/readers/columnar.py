@@ -68,8 +68,8 @@ def chunks(batch: pa.RecordBatch, chunk_rows: int) -> Iterator[Chunk]:
         if name not in unusable:
             array = batch.column(name)
             array.validate(full=True)
-            columns.append(pl.Series(name, pl.from_arrow(plain(array))))
-    table = pl.DataFrame(columns).with_columns(pl.selectors.categorical().cast(pl.String))
+            columns.append(series(name, array))
+    table = pl.DataFrame(columns)
     for start in range(0, max(table.height, 1), chunk_rows):
         yield Chunk(table.slice(start, chunk_rows), unusable=unusable)
 
@@ -99,16 +99,15 @@ def usable(kind: pa.DataType) -> bool:
     return any(check(kind) for check in checks)
 
 
-def plain(array: pa.Array) -> pa.Array:
-    """Bring an array of a usable type to one that Polars has, without wrapping a time around."""
-    kind = array.type
-    if pa.types.is_dictionary(kind):
-        if pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type):
-            return array  # Polars shares the texts; decoding here would copy a long one for every row
-        return plain(array.dictionary_decode())
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return _bounded_time(array)
-    return array.cast(pa.string()) if pa.types.is_decimal256(kind) else array
+def series(name: str, array: pa.Array) -> pl.Series:
+    """Convert an array of a usable type, without copying a dictionary's long texts, or wrapping a time around."""
+    if pa.types.is_dictionary(array.type):
+        return series(name, array.dictionary).gather(series(name, array.indices))
+    if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
+        array = _bounded_time(array)
+    elif pa.types.is_decimal256(array.type):
+        array = array.cast(pa.string())  # Polars has none of this width
+    return pl.Series(name, pl.from_arrow(array))
 
 
 def _bounded_time(array: pa.Array) -> pa.Array:

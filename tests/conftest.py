@@ -1,0 +1,116 @@
+"""Fixtures every test may use: a real PostgreSQL built by our own migrations, and the API over it."""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx2
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+
+from market_data.core.config import Settings
+from market_data.db import migrations
+from market_data.db.base import Base
+from market_data.db.embedded import EmbeddedServer
+from market_data.db.session import Database
+from market_data.main import create_app
+
+API = "/api/v1"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--run-slow", action="store_true", help="run tests marked slow as well")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--run-slow"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="not run: slow, belongs to `make test-long`"))
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server on which databases may be created: TEST_DATABASE_URL, or one started for this run."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield given
+        return
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # all workers use one server
+    with_server = EmbeddedServer(Path(shared) / "embedded")
+    yield with_server.start()
+    with_server.stop()
+
+
+@asynccontextmanager
+async def new_database(server_url: str) -> AsyncIterator[str]:
+    """Create an empty database, give its address, drop it."""
+    name = f"test_{secrets.token_hex(6)}"
+    admin = await asyncpg.connect(server_url.replace("+asyncpg", ""))
+    try:
+        await admin.execute(f"CREATE DATABASE {name}")
+        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+async def empty_url(server_url: str) -> AsyncIterator[str]:
+    """Address of a database without anything in it."""
+    async with new_database(server_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def migrated(server_url: str) -> AsyncIterator[Database]:
+    """A database at the newest revision, shared by the tests of a worker."""
+    async with new_database(server_url) as url:
+        database = Database(url)
+        await migrations.upgrade(database)
+        yield database
+        await database.close()
+
+
+@pytest.fixture
+async def database(migrated: Database) -> Database:
+    """The migrated database, with all tables empty and ids beginning at 1."""
+    tables = ", ".join(Base.metadata.tables)
+    async with migrated.engine.begin() as connection:
+        await connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    return migrated
+
+
+@pytest.fixture
+def settings(database: Database) -> Settings:
+    """Settings of the app under test; nothing comes from the environment."""
+    return Settings.model_construct(
+        **{
+            **{name: field.default for name, field in Settings.model_fields.items()},
+            "database_url": SecretStr(database.url),
+            "log_level": "WARNING",
+        }
+    )
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+    """The API, started."""
+    application = create_app(settings)
+    async with application.router.lifespan_context(application):
+        yield application
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    """An HTTP client of the API, in process."""
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://api.test") as api:
+        yield api
