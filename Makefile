@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-long check format docs requirements bench clean reset
@@ -19,8 +20,8 @@ $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "cannot create $(VENV); on Debian: apt-get install python3-venv"; exit 1; }
 	@echo "installing into $(VENV) (about a minute)"
-	@$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install -qq -r requirements.txt -r requirements-dev.txt
+	@$(BIN)/python -m pip install -qq --no-deps --editable .
 	@touch $@
 
 run: install ## Serve the API with the bundled sample on http://127.0.0.1:8000
@@ -44,7 +45,7 @@ format: install ## Put the code into its format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: install ## Write what is generated: .env.example, docs/configuration.md, docs/api.md
+docs: install ## Write what is generated: .env.example, and in docs/ the references
 	@$(BIN)/python docs/generate.py
 
 requirements: install ## Pin requirements anew from pyproject.toml

@@ -62,9 +62,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     for module in (instruments, series, prices, ingestions, providers):
         app.include_router(module.router, prefix=settings.api_prefix)
-    problems.install(app)
     documentation.install(app)
     bulk = f"{settings.api_prefix}/prices"
     app.add_middleware(BodyLimit, bulk_path=bulk, bulk_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestContext)
+    problems.install(app)
+    app.add_middleware(RequestContext)  # the outermost: the last one added
     return app

@@ -54,6 +54,12 @@ class RequestContext:
                 )
 
 
+def _declared_bytes(scope: Scope) -> float:
+    """Read Content-Length; 0 where it says nothing, for what was not declared is counted."""
+    declared = Headers(scope=scope).get("content-length", "")
+    return float(declared) if declared.isascii() and declared.isdigit() else 0
+
+
 class BodyLimit:
     """Refuse bodies over a limit: at once where Content-Length tells, else when they pass it."""
 
@@ -69,9 +75,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         limit = self._bulk_bytes if scope["path"] == self._bulk_path else self._other_bytes
-        declared = Headers(scope=scope).get("content-length", "0")
-        seen = int(declared) if declared.isdigit() else 0
-        refused = seen > limit
+        refused = _declared_bytes(scope) > limit
         read = 0
 
         async def counted() -> Message:

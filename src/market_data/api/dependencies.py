@@ -70,7 +70,12 @@ Uploads = Annotated[UploadService, Depends(_uploads)]
 
 ListLimit = Annotated[int, Query(ge=1, le=LIST_MAX, description="Items on a page.")]
 PageToken = Annotated[
-    str | None, Query(max_length=20_000, description="From the answer before; bound to the query.")
+    str | None,
+    Query(
+        max_length=20_000,
+        description="From the answer before; bound to the query.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},  # what breaks it is no other token either: 400
+    ),
 ]
 StartQuery = Annotated[Instant | None, Query(description="First bar start, inclusive.")]
 EndQuery = Annotated[Instant | None, Query(description="End of the range, exclusive.")]
@@ -120,10 +125,19 @@ def split_ids(field: str, text: str) -> tuple[int, ...]:
 
 SymbolsQuery = Annotated[
     str | None,
-    Query(max_length=70_000, description="Comma-separated `symbol` or `exchange:symbol`, at most 1000."),
+    Query(
+        min_length=1,
+        max_length=70_000,
+        description="Comma-separated `symbol` or `exchange:symbol`, at most 1000.",
+    ),
 ]
 IdsQuery = Annotated[
-    str | None, Query(max_length=12_000, description="Comma-separated instrument ids instead of symbols.")
+    str | None,
+    Query(
+        pattern=r"^\s*[0-9]{1,10}(\s*,\s*[0-9]{1,10})*\s*$",
+        max_length=12_000,
+        description="Comma-separated instrument ids instead of symbols, at most 1000.",
+    ),
 ]
 
 

@@ -20,6 +20,7 @@ _DESCRIPTIONS = {
     413: "The body is too large.",
     415: "The body's media type cannot be read.",
     422: "A field breaks a rule; `errors` names it.",
+    500: "An unexpected error; the log lines of its request_id tell more.",
     503: "The database does not answer.",
 }
 _PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
@@ -28,11 +29,17 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def problems(*statuses: int) -> Responses:
-    """Document that a route may answer these problems, and 503 as all do."""
+    """Document that a route may answer these problems, and 500 and 503 as all do."""
     return {
         status: {"description": _DESCRIPTIONS[status], "content": {MEDIA_TYPE: _PROBLEM}}
-        for status in (*statuses, 503)
+        for status in (*statuses, 500, 503)
     }
+
+
+def located(status: int) -> Responses:
+    """Document an answer that says where to find what was made."""
+    place = {"schema": {"type": "string", "format": "uri-reference"}, "description": "Path of what was made."}
+    return {status: {"headers": {"Location": place | {"required": True}}}}
 
 
 def bars(*, linked: bool) -> Responses:
@@ -102,6 +109,15 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schemas.pop(unused, None)
     for path in document["paths"].values():
         for operation in path.values():
-            for answer in operation["responses"].values():
-                answer.setdefault("headers", {}).update(_REQUEST_ID)
+            _complete(operation)
     return document
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    """Add the headers of every answer; take back that a query parameter could be null."""
+    for answer in operation["responses"].values():
+        answer.setdefault("headers", {}).update(_REQUEST_ID)
+    for parameter in operation.get("parameters", ()):
+        schema = parameter["schema"]
+        kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
+        schema.update(*kinds)

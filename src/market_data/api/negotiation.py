@@ -1,5 +1,6 @@
 """Which format answers: `?format=` wins over `Accept` (RFC 9110, section 12.5.1)."""
 
+import re
 from typing import Annotated
 
 from fastapi import Depends, Header, Query
@@ -10,6 +11,8 @@ from market_data.core.exceptions import InvalidInput
 
 COLUMNS_TYPE = "application/vnd.market-data.columns+json"
 """Asks for `columns` by Accept; such an answer is application/json, which it also is."""
+
+_QVALUE = re.compile(r"[01](\.[0-9]*)?")
 
 _BY_TYPE = {
     encoder.media_type.split(";")[0]: encoder for encoder in ENCODERS.values() if encoder.name != "columns"
@@ -22,10 +25,7 @@ def _quality(parameters: list[str]) -> float:
     for parameter in parameters:
         name, _, value = parameter.strip().partition("=")
         if name == "q":
-            try:
-                return float(value)
-            except ValueError:
-                return 0.0
+            return float(value) if _QVALUE.fullmatch(value.strip()) else 0.0
     return 1.0
 
 

@@ -10,21 +10,26 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from market_data.api.context import request_id
 from market_data.core.exceptions import (
     AmbiguousSymbol,
     BodyTooLarge,
     ConcurrentChange,
-    DatabaseUnavailable,
+    ConfigurationError,
     InstrumentExists,
     InstrumentInUse,
+    InstrumentNotFound,
     InvalidInput,
     InvalidPageToken,
     MarketDataError,
     NotFound,
     ProviderAuthError,
     ProviderNotFound,
+    RunNotFound,
     UnreadableBody,
     UnsupportedFormat,
 )
@@ -45,13 +50,15 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnreadableBody: HTTPStatus.BAD_REQUEST,
     UnsupportedFormat: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The nearest class of an error decides."""
 
 _FIELDS: dict[type[Exception], str] = {
     ProviderNotFound: "provider",
     ProviderAuthError: "provider",
+    InstrumentExists: "symbol",
+    RunNotFound: "run_id",
     AmbiguousSymbol: "symbols",
     UnreadableBody: "body",
     UnsupportedFormat: "Content-Type",
@@ -88,18 +95,34 @@ def problem(
     return JSONResponse(body.model_dump(), status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def _field_name(location: Sequence[Any]) -> str:
+def _field_name(error: dict[str, Any]) -> str:
     """Name a field as the user wrote it: without where it stood, but for the body as a whole."""
-    inner = [str(part) for part in location[1:]]
-    return ".".join(inner) or str(location[0])
+    location = error["loc"]
+    if error["type"] == "json_invalid":  # its location is a place in the text
+        return str(location[0])
+    return ".".join(str(part) for part in location[1:]) or str(location[0])
+
+
+def _instrument_field(request: Request) -> str:
+    """Name what a request said its instruments with."""
+    if "instrument_id" in request.path_params:
+        return "instrument_id"
+    return "instrument_ids" if "instrument_ids" in request.query_params else "symbols"
+
+
+def _fault(request: Request, error: Exception) -> tuple[str | None, str]:
+    """Return the field at fault, where one is, and what is wrong with it."""
+    if isinstance(error, InvalidInput):
+        return error.field, error.message
+    if isinstance(error, InstrumentNotFound):
+        return _instrument_field(request), str(error)
+    return next((_FIELDS[kind] for kind in type(error).__mro__ if kind in _FIELDS), None), str(error)
 
 
 async def _known(request: Request, error: Exception) -> Response:
     kinds = type(error).__mro__
     status = next((STATUS[kind] for kind in kinds if kind in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
-    field, message = next((_FIELDS[kind] for kind in kinds if kind in _FIELDS), None), str(error)
-    if isinstance(error, InvalidInput):
-        field, message = error.field, error.message
+    field, message = _fault(request, error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("request failed", error=str(error), kind=type(error).__name__)
     errors = [FieldProblem(field=field, message=message)] if field else []
@@ -109,8 +132,7 @@ async def _known(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 # registered for it alone
     found = [
-        FieldProblem(field=_field_name(e["loc"]), message=_message(e))
-        for e in jsonable_encoder(error.errors())
+        FieldProblem(field=_field_name(e), message=_message(e)) for e in jsonable_encoder(error.errors())
     ]
     detail = "; ".join(f"{f.field}: {f.message}" for f in found)
     return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail, found)
@@ -124,16 +146,60 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 # registered for it alone
     if isinstance(error.__cause__, MarketDataError):  # raised while FastAPI read the body
         return await _known(request, error.__cause__)
-    detail = error.detail
+    detail, errors, headers = error.detail, [], dict(error.headers or {})
     if error.status_code == HTTPStatus.NOT_FOUND:
         detail = f"nothing is served at {request.url.path}; see /docs"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"{request.method} is not served here; allowed: {(error.headers or {}).get('Allow', 'none')}"
-    return problem(request, error.status_code, detail, headers=dict(error.headers or {}))
+        headers["Allow"] = ", ".join(_allowed(request))
+        detail = f"{request.method} is not served here; allowed: {headers['Allow']}"
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's word for a body that is no JSON in UTF-8
+        errors = [FieldProblem(field="body", message=detail)]
+    return problem(request, error.status_code, detail, errors, headers)
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
-    _log.error("unexpected error", exc_info=error)
+def _allowed(request: Request) -> list[str]:
+    """List what a path serves; a router knows only the methods of the first route that fits."""
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PATCH", "DELETE")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.router.routes
+        )
+    ]
+
+
+class LastResort:
+    """Answers what nobody expected with 500. Inside of `RequestContext`, so it has id and log line too.
+
+    What fails after the status was sent is raised: the server then ends the connection without a proper end,
+    and no client takes half an answer for a whole one.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except ClientDisconnect:
+            _log.info("the client left before its request was read")
+        except Exception:
+            _log.exception("unexpected error")
+            if started or scope["type"] != "http":
+                raise
+            await _unexpected(Request(scope))(scope, receive, send)
+
+
+def _unexpected(request: Request) -> Response:
     detail = f"an unexpected error; its log lines carry request_id {request_id()}"
     return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 
@@ -143,4 +209,4 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(MarketDataError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(LastResort)

@@ -1,6 +1,6 @@
 """Bars as a response: streamed with back-pressure, or collected where headers depend on the rows."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from fastapi import Request
@@ -13,8 +13,8 @@ from market_data.api.encoders import Encoder
 class BarStream(StreamingResponse):
     """Streams an answer and closes its query whatever happens to the client."""
 
-    def __init__(self, pieces: AsyncGenerator[bytes], media_type: str) -> None:
-        super().__init__(pieces, media_type=media_type)
+    def __init__(self, begun: Sequence[bytes], pieces: AsyncGenerator[bytes], media_type: str) -> None:
+        super().__init__(_joined(begun, pieces), media_type=media_type)
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -23,23 +23,13 @@ class BarStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _begun(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """Run the query before the status is sent, so that a failing one is an error and not half an answer."""
-    first = [
-        await anext(pieces),
-        await anext(pieces),
-    ]  # an answer's start comes before the query; its rows after
-
-    async def joined() -> AsyncGenerator[bytes]:
-        async with aclosing(pieces):
-            for piece in first:
-                if piece:
-                    yield piece
-            async for piece in pieces:
-                if piece:
-                    yield piece
-
-    return joined()
+async def _joined(begun: Sequence[bytes], pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    for piece in begun:
+        if piece:
+            yield piece
+    async for piece in pieces:
+        if piece:
+            yield piece
 
 
 async def respond(request: Request, encoder: Encoder) -> Response:
@@ -48,7 +38,11 @@ async def respond(request: Request, encoder: Encoder) -> Response:
     Row formats with a limit are collected, because the link to the next page is a header.
     """
     if encoder.envelope or encoder.page.limit is None:
-        return BarStream(await _begun(encoder.stream()), encoder.media_type)
+        pieces = encoder.stream()
+        # The start of an answer comes before its query and rows after: a query that fails is an error,
+        # not half an answer.
+        begun = [await anext(pieces), await anext(pieces)]
+        return BarStream(begun, pieces, encoder.media_type)
     body = b"".join([piece async for piece in encoder.stream()])
     token = encoder.page.summary().next_page_token
     headers = {}

@@ -1,43 +1,74 @@
 """All commands in one tree, and how any of them ends: 0 done, 1 errors or rejections, 2 wrong usage."""
 
-import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
-import structlog
 import typer
+import typer.main
+from typer.core import TyperGroup
 
 from market_data import __version__
-from market_data.cli import db, ingest, instruments, load, prices, runs, serve
-from market_data.cli.output import DONE, FAILED, MISUSED, complain
-from market_data.core import logging
-from market_data.core.config import get_settings
-from market_data.core.exceptions import (
-    AmbiguousSymbol,
-    ConfigurationError,
-    DatabaseUnavailable,
-    InvalidInput,
-    MarketDataError,
-    NotFound,
-    UnsupportedFormat,
-)
+
+COMMANDS = {
+    "serve": ("serve", "Serve the API, with everything it needs."),
+    "ingest": ("ingest", "Pull bars from a provider."),
+    "providers": ("providers", "Show the providers: what they cover and whether their keys are set."),
+    "import": ("load", "Store bars from a file."),
+    "instruments": ("instruments", "The catalogue: list, add, edit, load."),
+    "series": ("series", "Show what is stored: interval, source, basis, first, last, count."),
+    "prices": ("prices", "Print bars, as a table or in a format for programs."),
+    "delete": ("delete", "Take a bad import back."),
+    "runs": ("runs", "Show the newest runs, or one run and the rows it refused."),
+    "db": ("db", "The database: its schema, size and address."),
+}
+"""Name -> (module, what `--help` says). The module's `app` holds the command; it is imported when used."""
+
+
+def load(name: str) -> Any:
+    """Import a command."""
+    module = import_module(f"market_data.cli.{COMMANDS[name][0]}")
+    return typer.main.get_group(module.app).commands[name]
+
+
+class Commands(TyperGroup):
+    """Knows its commands by name and one line, so that `--help` and `--version` import nothing else."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Exchange a known name for the command itself."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return (None, None, rest) if name is None else (name, load(name), rest)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command, and turn what stops it into a line on stderr and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, Exception) as error:
+            from market_data.cli.endings import exit_code  # noqa: PLC0415 # see above: --help needs none of it
+
+            code = exit_code(error)
+            if code is None:
+                raise
+        raise typer.Exit(code)
+
 
 app = typer.Typer(
     name="market-data",
+    cls=Commands,
     help="Market data: prices in, exact and idempotent; prices out, fast.",
     epilog="Example: market-data ingest ecb EURUSD --start 2024-01-01",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-serve.register(app)
-db.register(app)
-ingest.register(app)
-load.register(app)
-instruments.register(app)
-prices.register(app)
-runs.register(app)
+for _name, (_, _help) in COMMANDS.items():
+    app.command(_name, help=_help)(lambda: None)
 
-_USAGE = (InvalidInput, NotFound, AmbiguousSymbol, UnsupportedFormat, ConfigurationError)
+
+def everything() -> Any:
+    """Return the tree with every command imported, for references and tests."""
+    root = typer.main.get_group(app)
+    root.commands.update({name: load(name) for name in COMMANDS})
+    return root
 
 
 def _version(value: bool) -> None:
@@ -48,29 +79,13 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[  # noqa: ARG001 # handled by its callback
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
     ] = False,
 ) -> None:
-    settings = get_settings()
-    logging.configure(settings.log_level, settings.log_format)
+    """Hold the options of all commands."""
 
 
 def main() -> None:
     """Run the command line."""
-    try:
-        app()
-    except MarketDataError as error:
-        complain(str(error))
-        misused = isinstance(error, _USAGE) and not isinstance(error, DatabaseUnavailable)
-        sys.exit(MISUSED if misused else FAILED)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stderr.close()
-        sys.exit(DONE)
-    except KeyboardInterrupt:
-        complain("stopped; what was committed is stored, and repeating is safe")
-        sys.exit(FAILED)
-    except OSError as error:
-        structlog.get_logger(__name__).debug("failed", exc_info=error)
-        complain(str(error))
-        sys.exit(FAILED)
+    app()

@@ -2,53 +2,51 @@
 
 import typer
 
-from market_data.cli.output import DONE, FAILED, Json, complain, notes, print_json, run_async
+from market_data.cli.options import Json
+from market_data.cli.output import DONE, FAILED, complain, notes, print_fields, print_json
+from market_data.cli.running import opened_at_any_schema, run_async
 from market_data.core.config import get_settings
 from market_data.db import migrations
-from market_data.db.home import open_server
+from market_data.db.home import open_server, shell_url
 from market_data.db.info import describe
-from market_data.db.session import Database
 
-_db = typer.Typer(help="The database: its schema, size and address.", no_args_is_help=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.add_typer(_db, name="db")
+app = typer.Typer()
+_db = typer.Typer(
+    help="The database: its schema, size and address.",
+    epilog="Example: market-data db info",
+    no_args_is_help=True,
+)
+app.add_typer(_db, name="db")
 
 
 @_db.command(epilog="Example: DATABASE_URL=postgresql://... market-data db upgrade")
-def upgrade() -> None:
+def upgrade(json: Json = False) -> None:
     """Bring the schema up to this program's; safe to repeat, and from several machines at once."""
 
-    async def work() -> None:
-        async with open_server(get_settings()) as url:
-            database = Database(url)
-            try:
-                before = await migrations.revision(database)
-                await migrations.upgrade(database)
-                after = await migrations.revision(database)
-            finally:
-                await database.close()
-        done = "is up to date" if before == after else f"was upgraded from {before.current or 'empty'}"
-        typer.echo(f"the schema {done}, at revision {after.current}")
+    async def work() -> tuple[migrations.Revision, migrations.Revision]:
+        async with opened_at_any_schema() as database:
+            before = await migrations.revision(database)
+            await migrations.upgrade(database)
+            return before, await migrations.revision(database)
 
-    run_async(work())
+    before, after = run_async(work)
+    if json:
+        print_json({"before": before.current, "current": after.current})
+    elif before == after:
+        typer.echo(f"the schema is up to date, at revision {after.current}")
+    else:
+        typer.echo(f"the schema was upgraded from {before.current or 'empty'} to {after.current}")
 
 
 @_db.command(epilog="Example: market-data db current")
 def current(json: Json = False) -> None:
-    """Show which revision the schema is at, and which this program needs."""
+    """Show which revision the schema is at, and which this program needs; exit 1 when they differ."""
 
     async def work() -> migrations.Revision:
-        async with open_server(get_settings()) as url:
-            database = Database(url)
-            try:
-                return await migrations.revision(database)
-            finally:
-                await database.close()
+        async with opened_at_any_schema() as database:
+            return await migrations.revision(database)
 
-    found = run_async(work())
+    found = run_async(work)
     if json:
         print_json({"current": found.current, "head": found.head, "is_head": found.is_head})
     else:
@@ -61,21 +59,18 @@ def check(json: Json = False) -> None:
     """Compare the tables with this program's models; exit 1 when they differ."""
 
     async def work() -> list[str]:
-        async with open_server(get_settings()) as url:
-            database = Database(url)
-            try:
-                await migrations.require_head(database)
-                return await migrations.differences(database)
-            finally:
-                await database.close()
+        async with opened_at_any_schema() as database:
+            await migrations.require_head(database)
+            return await migrations.differences(database)
 
-    found = run_async(work())
+    found = run_async(work)
     if json:
         print_json({"differences": found})
-    else:
-        typer.echo("tables and models agree" if not found else "\n".join(found))
-    if found and not json:
+    elif found:
+        typer.echo("\n".join(found))
         complain("tables and models differ")
+    else:
+        typer.echo("tables and models agree")
     raise typer.Exit(FAILED if found else DONE)
 
 
@@ -84,29 +79,25 @@ def info(json: Json = False) -> None:
     """Show the server, the schema and what is stored."""
 
     async def work() -> dict[str, object]:
-        async with open_server(get_settings()) as url:
-            database = Database(url)
-            try:
-                return await describe(database)
-            finally:
-                await database.close()
+        async with opened_at_any_schema() as database:
+            return await describe(database)
 
-    found = run_async(work())
-    if json:
-        print_json(found)
-    else:
-        for name, value in found.items():
-            typer.echo(f"{name:<12} {value}")
+    found = run_async(work)
+    settings = get_settings()
+    if settings.database_url is None:
+        found["data_dir"] = str(settings.data_dir)
+    print_json(found) if json else print_fields(found)
 
 
 @_db.command(epilog='Example: psql "$(market-data db url)"   (while `market-data serve` runs)')
-def url() -> None:
+def url(json: Json = False) -> None:
     """Print the database's address, for psql and other programs. It holds the password."""
 
     async def work() -> str:
         async with open_server(get_settings()) as found:
-            return found
+            return shell_url(found)
 
-    typer.echo(run_async(work()))
+    found = run_async(work)
+    print_json({"url": found}) if json else typer.echo(found)
     if get_settings().database_url is None:
         notes.print("the embedded server stops with its last user: keep `market-data serve` running")

@@ -1,45 +1,38 @@
 """`market-data import`: bars from files."""
 
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, BinaryIO, cast
 
 import typer
-from rich.progress import Progress
 
-from market_data.cli.output import (
-    AllowRejections,
-    Json,
-    checked,
-    interval_option,
-    notes,
-    report_run,
-    run_async,
-)
-from market_data.core.config import get_settings
+from market_data.cli.options import AllowRejections, Json, checked, interval_option
+from market_data.cli.output import notes, report_run
+from market_data.cli.progress import Shown
+from market_data.cli.running import opened_for_runs, run_async
 from market_data.core.exceptions import AmbiguousSymbol, InvalidInput
 from market_data.core.interval import Alignment, Basis
-from market_data.db.home import open_home
-from market_data.db.liveness import Liveness
 from market_data.db.session import Database
 from market_data.etl.readers.format import FileFormat, unpacked
 from market_data.etl.readers.layout import RowOptions, parse_mapping
 from market_data.etl.transformers.rules import Label
-from market_data.schemas.fields import Source, TimeZone
+from market_data.schemas.fields import Exchange, Source, Symbol, TimeZone
 from market_data.schemas.ingestion import RunRead
 from market_data.schemas.instrument import InstrumentCreate
 from market_data.services.instrument import InstrumentService
 from market_data.services.upload import Constants, UploadRequest, UploadService
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        "import",
-        epilog="Example: market-data import aapl.csv --symbol AAPL --interval 1d --map ts=Date,open=Open",
-    )(import_file)
+app = typer.Typer()
+STDIN = "-"
 
 
+@app.command(
+    "import",
+    epilog="Example: market-data import aapl.csv --symbol AAPL --interval 1d --map ts=Date,open=Open",
+)
 def import_file(
     file: Annotated[
         str, typer.Argument(help="CSV, NDJSON, JSON, Arrow or Parquet by its ending; - is stdin.")
@@ -62,92 +55,97 @@ def import_file(
     ] = None,
     ts_format: Annotated[str | None, typer.Option(help="Pattern of times, such as %d/%m/%Y.")] = None,
     file_format: Annotated[
-        FileFormat | None, typer.Option("--format", help="Where the file's ending does not tell it.")
+        FileFormat | None, typer.Option("--format", help="Where the ending does not tell; stdin is CSV.")
     ] = None,
     allow_rejections: AllowRejections = False,
     json: Json = False,
 ) -> None:
     """Store bars from a file, chunk by chunk. Safe to repeat: what is stored already is left untouched."""
     constants = Constants(
-        symbol=symbol, exchange=exchange, interval=interval_option(interval) if interval else None
-    )
-    options = RowOptions(
-        mapping=parse_mapping(mapping) if mapping else {},
-        constants=constants.given(),
-        timezone=checked("timezone", TimeZone, timezone),
-        ts_format=ts_format,
+        symbol=None if symbol is None else checked("symbol", Symbol, symbol),
+        exchange=None if exchange is None else checked("exchange", Exchange, exchange),
+        interval=None if interval is None else interval_option(interval),
     )
     request = UploadRequest(
-        file_format=file_format or _format(file),
-        options=options,
+        file_format=file_format or (FileFormat.CSV if file == STDIN else FileFormat.from_path(file)),
+        options=RowOptions(
+            mapping=parse_mapping(mapping) if mapping else {},
+            constants=constants.given(),
+            timezone=checked("timezone", TimeZone, timezone),
+            ts_format=ts_format,
+        ),
         source=checked("source", Source, source),
         basis=basis,
         alignment=align,
         label=label,
-        name=Path(file).name,
+        name="stdin" if file == STDIN else Path(file).name,
     )
-    attributes = {
-        "exchange": exchange,
-        "asset_class": asset_class,
-        "currency": currency,
-        "timezone": timezone,
-    }
-    run = run_async(_import(file, request, symbol, attributes))
+    attributes = {"asset_class": asset_class, "currency": currency, "timezone": timezone}
+    run = run_async(_import, file, request, constants, attributes)
     report_run(run, as_json=json, allow_rejections=allow_rejections)
 
 
-def _format(file: str) -> FileFormat:
-    return FileFormat.CSV if file == "-" else FileFormat.from_path(file)
-
-
 async def _import(
-    file: str, request: UploadRequest, symbol: str | None, attributes: dict[str, str | None]
+    file: str, request: UploadRequest, constants: Constants, attributes: dict[str, str | None]
 ) -> RunRead:
-    async with open_home(get_settings()) as database:
-        if symbol is not None:
-            await _ensure_instrument(database, symbol, attributes)
-        liveness = Liveness(database)
-        try:
-            service = UploadService(database, liveness)
-            opened = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115, ASYNC230 # closed below
-            with opened, unpacked(cast("BinaryIO", opened), file) as stream, _progress(file) as progress:
-                task = progress.add_task(Path(file).name, total=None)
-
-                def show(rows: int) -> None:
-                    progress.update(task, completed=rows, description=f"{Path(file).name}: {rows} rows")
-
-                return RunRead.model_validate(await service.store_file(stream, request, show))
-        finally:
-            await liveness.close()
+    with _bytes_of(file) as stream, Shown() as shown:
+        async with opened_for_runs() as (database, liveness):
+            await _ensure_instrument(database, constants, attributes)
+            run = await UploadService(database, liveness).store_file(
+                stream, request, lambda rows: shown.show(request.name, f"{rows} rows")
+            )
+            return RunRead.model_validate(run)
 
 
-def _progress(file: str) -> Progress:
-    return Progress(console=notes, transient=True, disable=file == "-" or not sys.stderr.isatty())
+@contextmanager
+def _bytes_of(file: str) -> Iterator[BinaryIO]:
+    if file == STDIN:
+        yield cast("BinaryIO", sys.stdin.buffer)
+        return
+    with Path(file).open("rb") as opened, unpacked(cast("BinaryIO", opened), file) as stream:
+        yield stream
 
 
-async def _ensure_instrument(database: Database, symbol: str, attributes: dict[str, str | None]) -> None:
+async def _ensure_instrument(
+    database: Database, constants: Constants, attributes: dict[str, str | None]
+) -> None:
     """Find the instrument of all rows, or add it where its attributes are given.
 
     Raises:
         InvalidInput: it is unknown; says how to add it.
+        AmbiguousSymbol: several fit.
 
     """
+    symbol, exchange = constants.symbol, constants.exchange
+    if symbol is None:
+        return
     service = InstrumentService(database)
-    exchange = attributes["exchange"]
-    asked = f"{exchange}:{symbol}" if exchange and ":" not in symbol else symbol
+    asked = f"{exchange}:{symbol}" if exchange else symbol
     name = (await service.name_symbols([asked], retired=False))[0]
     if name.ambiguous:
         raise AmbiguousSymbol({symbol: name.candidates})
     if name.instrument is not None:
         return
-    if missing := [k for k in ("exchange", "asset_class", "currency") if attributes[k] is None]:
-        options = " ".join(f"--{name.replace('_', '-')} ..." for name in missing)
-        raise InvalidInput(
-            "symbol",
-            f"no active instrument {asked}. Add it: market-data instruments add {symbol} --exchange XNAS "
-            f"--asset-class equity --currency USD; or give this command {options}",
-        )
-    values: Any = {"symbol": symbol, **attributes}
-    created = checked("instrument", InstrumentCreate, values)
+    wanted = {"exchange": exchange, **attributes}
+    if None in wanted.values():
+        raise InvalidInput("symbol", _how_to_add(symbol, wanted))
+    created = checked("instrument", InstrumentCreate, {"symbol": symbol, **wanted})
     await service.create(created.model_dump())
     notes.print(f"added instrument {exchange}:{symbol}", markup=False)
+
+
+def _how_to_add(symbol: str, wanted: dict[str, str | None]) -> str:
+    """Write the command that adds an instrument, with examples for what is not known of it."""
+    example = {"exchange": "XNAS", "asset_class": "equity", "currency": "USD"}
+    own = symbol
+    if wanted["exchange"] is None and ":" in symbol:
+        example["exchange"], own = symbol.split(":", 1)
+    words = ["market-data", "instruments", "add", own]
+    for attribute, value in wanted.items():
+        if (shown := value or example[attribute]) != "UTC":
+            words += [f"--{attribute.replace('_', '-')}", shown]
+    missing = ", ".join(f"--{name.replace('_', '-')}" for name, value in wanted.items() if value is None)
+    return (
+        f"no active instrument {symbol}. Add it, with its own values: {shlex.join(words)} "
+        f"(or give {missing} to this command)"
+    )

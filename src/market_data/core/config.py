@@ -1,15 +1,16 @@
 """Settings from the environment and `.env`; a wrong one stops the start with one line that names it."""
 
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from market_data.core.exceptions import ConfigurationError
 
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _CHECKOUT = Path(__file__).parents[3]
 
 
@@ -60,9 +61,11 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
-        schemes = ("postgresql://", "postgres://", "postgresql+asyncpg://")
-        if value is not None and not value.get_secret_value().startswith(schemes):
-            raise ValueError("must start with postgresql://, as in postgresql://user:password@host:5432/name")
+        if value is not None and not _is_database_address(value.get_secret_value()):
+            raise ValueError(
+                "must look like postgresql://user:password@host:5432/name (in user and password, write "
+                "characters such as @ / : # as %40 %2F %3A %23)"
+            )
         return value
 
     @field_validator("data_dir")
@@ -73,13 +76,26 @@ class Settings(BaseSettings):
     @property
     def exposed(self) -> bool:
         """Whether HOST is reachable from other machines."""
-        return self.host not in LOOPBACK
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
+
+
+def _is_database_address(text: str) -> bool:
+    parts = urlsplit(text)
+    try:
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"postgresql", "postgres", "postgresql+asyncpg"} and port != 0
 
 
 def explain(error: ValidationError, prefix: str = "") -> str:
     """Put what is wrong with the settings on one line, never with the value of a secret."""
     return "; ".join(
-        f"{prefix}{'_'.join(str(part) for part in problem['loc'])}".upper() + f": {problem['msg']}"
+        f"{prefix}{'_'.join(str(part) for part in problem['loc'])}".upper()
+        + f": {problem['msg'].removeprefix('Value error, ')}"
         for problem in error.errors(include_url=False, include_input=False)
     )
 
@@ -92,7 +108,10 @@ def get_settings() -> Settings:
         ConfigurationError: one line naming each wrong setting.
 
     """
+    env_file = project_dir() / ".env"
     try:
-        return Settings(_env_file=project_dir() / ".env")
+        return Settings(_env_file=env_file)
     except ValidationError as error:
         raise ConfigurationError(f"wrong setting. {explain(error)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{env_file} cannot be read: {error}") from None

@@ -66,11 +66,15 @@ class NotFound(MarketDataError):
 
 
 class InstrumentNotFound(NotFound):
-    """No instrument has these symbols or ids."""
+    """No instrument has these symbols or ids; beside them, some may fit several instruments."""
 
-    def __init__(self, wanted: Sequence[str | int]) -> None:
+    def __init__(
+        self, wanted: Sequence[str | int], ambiguous: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self.wanted = tuple(wanted)
-        super().__init__(f"no instrument known as {', '.join(map(str, self.wanted))}")
+        self.ambiguous = dict(ambiguous or {})
+        others = "".join(f"; {symbol} may be {', '.join(c)}" for symbol, c in self.ambiguous.items())
+        super().__init__(f"no instrument known as {', '.join(map(str, self.wanted))}{others}")
 
 
 class RunNotFound(NotFound):

@@ -129,6 +129,13 @@ def _spelled(text: str) -> Interval | None:
     return _BY_MINUTES.get(count * _UNIT_MINUTES.get(unit, 0))
 
 
+INSTANT_PATTERN = (
+    r"^\s*[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?\s*$"
+)
+"""What `parse_instant` reads: RFC 3339 or a date; seconds may be left out, as in ISO 8601."""
+
+
 def parse_instant(text: str) -> datetime:
     """Read RFC 3339 with an offset, or a date (00:00 UTC), as an aware UTC datetime.
 
@@ -143,13 +150,17 @@ def parse_instant(text: str) -> datetime:
         else:
             found = datetime.fromisoformat(cleaned.upper())  # RFC 3339 allows t and z, Python does not
     except ValueError:
-        hint = " (a + in a URL must be written %2B)" if " " in cleaned else ""
-        raise ValueError(
-            f"{cleaned[:40]!r} is not a time: write 2024-01-02 or 2024-01-02T09:30:00Z{hint}"
-        ) from None
+        raise _no_time(cleaned) from None
     if found.tzinfo is None:
         raise ValueError(f"{cleaned!r} has no offset: write {cleaned}Z for UTC, or an offset such as -05:00")
+    if not re.fullmatch(INSTANT_PATTERN, cleaned):  # Python reads more of ISO 8601, such as 2024-W01-1
+        raise _no_time(cleaned)
     try:
         return found.astimezone(UTC)
     except OverflowError:
         raise ValueError(f"{cleaned!r} lies outside the years 1 to 9999") from None
+
+
+def _no_time(text: str) -> ValueError:
+    hint = " (a + in a URL must be written %2B)" if " " in text else ""
+    return ValueError(f"{text[:40]!r} is not a time: write 2024-01-02 or 2024-01-02T09:30:00Z{hint}")

@@ -29,18 +29,19 @@ def redact(text: str) -> str:
 
 
 def _clean(value: object) -> object:
-    if isinstance(value, str):
-        return redact(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if isinstance(value, Mapping):
-        return {key: _clean(item) for key, item in value.items()}
+        return {str(key): _clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(item) for item in value]
-    return value
+    return redact(str(value))  # an exception or a URL is as talkative as a text
 
 
 def _redacted(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        event[key] = _clean(value)
+        if not key.startswith("_"):  # the formatter's own
+            event[key] = _clean(value)
     return event
 
 

@@ -27,6 +27,12 @@ def _record(types: Sequence[str]) -> np.dtype[np.void]:
     return np.dtype(fields)
 
 
+def _native(kind: str, values: NDArray[Any]) -> NDArray[Any]:
+    if kind == "timestamptz":
+        return values.astype("int64").view("timedelta64[us]") + _EPOCH
+    return values.astype(_HERE[kind])
+
+
 class RowFormat:
     """Rows of fixed types, such as `RowFormat("int4", "timestamptz", "float8")`."""
 
@@ -46,14 +52,12 @@ class RowFormat:
     def decode(self, rows: bytes | bytearray | memoryview) -> list[NDArray[Any]]:
         """Read whole rows, without header and trailer, as native columns."""
         table = np.frombuffer(rows, self.record)
-        columns: list[NDArray[Any]] = []
-        for position, name in enumerate(self.types):
-            values = table[f"value{position}"]
-            if name == "timestamptz":
-                columns.append(values.astype("int64").view("timedelta64[us]") + _EPOCH)
-            else:
-                columns.append(values.astype(_HERE[name]))
-        return columns
+        return [_native(name, table[f"value{position}"]) for position, name in enumerate(self.types)]
+
+    @staticmethod
+    def decode_column(kind: str, values: bytes) -> NDArray[Any]:
+        """Read the values of one column, sent one behind the other without sizes."""
+        return _native(kind, np.frombuffer(values, _WIRE[kind]))
 
 
 class RowBuffer:

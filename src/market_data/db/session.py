@@ -1,5 +1,6 @@
 """Connections: one engine and pool per process, shared by ORM sessions and the COPY path of bars."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +17,8 @@ from market_data.core.exceptions import ConcurrentChange, DatabaseUnavailable
 CONNECT_SECONDS = 10.0
 POOL_SIZE = 20
 POOL_OVERFLOW = 20
+READERS = 20
+"""Streams of bars at the same time; more wait for their turn."""
 
 Session: TypeAlias = AsyncSession
 """One unit of work."""
@@ -32,14 +35,33 @@ def engine_url(url: str) -> URL:
     return parsed
 
 
+_COMMON_SETTINGS = {"application_name": "market-data", "timezone": "UTC", "jit": "off"}
+_READER_SETTINGS = _COMMON_SETTINGS | {
+    "default_transaction_read_only": "on",
+    # Bars are wanted in the order of their key, at once and in constant memory: the planner shall walk the
+    # key, and never gather a range to sort it, which delays the first row and spills to disk.
+    "enable_bitmapscan": "off",
+    "enable_seqscan": "off",
+    "enable_sort": "off",
+    "max_parallel_workers_per_gather": "0",
+    "plan_cache_mode": "force_generic_plan",  # of so few statements, all plans are good ones
+}
+
+
+async def _leave_as_is(_: Raw) -> None:
+    """Readers change no session state, so none has to be reset between uses."""
+
+
 class Database:
     """A PostgreSQL database and the process's connections to it."""
 
     def __init__(self, url: str, *, echo: bool = False) -> None:
         self.url = url
+        self._readers: asyncpg.Pool[asyncpg.Record] | None = None
+        self._creating_readers = asyncio.Lock()
         connect: dict[str, Any] = {
             "timeout": CONNECT_SECONDS,
-            "server_settings": {"application_name": "market-data", "timezone": "UTC", "jit": "off"},
+            "server_settings": _COMMON_SETTINGS,
         }
         self.engine = create_async_engine(
             engine_url(url),
@@ -75,6 +97,30 @@ class Database:
             async with self.engine.connect() as connection:
                 yield connection
 
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Raw]:
+        """Check out a connection that can only read, tuned for streaming bars; every statement stands alone.
+
+        Raises:
+            DatabaseUnavailable: the server does not answer, or stopped answering.
+
+        """
+        with _in_our_words():
+            async with self._creating_readers:
+                if self._readers is None:
+                    self._readers = await asyncpg.create_pool(
+                        engine_url(self.url)
+                        .set(drivername="postgresql")
+                        .render_as_string(hide_password=False),
+                        min_size=0,
+                        max_size=READERS,
+                        timeout=CONNECT_SECONDS,
+                        server_settings=_READER_SETTINGS,
+                        reset=_leave_as_is,
+                    )
+            async with self._readers.acquire() as connection:
+                yield connection
+
     async def check(self) -> None:
         """Ask the server for an answer.
 
@@ -87,6 +133,9 @@ class Database:
 
     async def close(self) -> None:
         """Close every pooled connection."""
+        if self._readers is not None:
+            await self._readers.close()
+            self._readers = None
         await self.engine.dispose()
 
 
@@ -102,7 +151,12 @@ _GONE = (
     socket.gaierror,
     PoolTimeout,
 )
-_IN_THE_WAY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
+_IN_THE_WAY = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ForeignKeyViolationError,  # what was there a moment ago, services having looked, is gone
+)
 
 
 @contextmanager

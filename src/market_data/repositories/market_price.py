@@ -1,10 +1,15 @@
-"""Bars out: one reader, binary COPY to blocks of columns, in the order asked and in constant memory."""
+"""Bars out: one reader of blocks of columns, in the order asked and in constant memory.
+
+Whole ranges come by binary COPY. A page of few rows comes by a prepared statement that sends each column as
+one value: COPY cannot be prepared, and planning it costs more than such a page does.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 import asyncpg
 import numpy as np
@@ -14,12 +19,16 @@ from market_data.core.bars import Bars
 from market_data.core.interval import Interval
 from market_data.core.vocabulary import SortOrder
 from market_data.db.binary_copy import RowBuffer, RowFormat
-from market_data.db.session import Database, Raw, raw_connection
+from market_data.db.session import Database, Raw
 from market_data.models import bar_table
 
 BLOCK_ROWS = 16_384
 """Rows a block holds at most: some 1.3 MB on the wire."""
-_QUEUED = 4
+PAGE_ROWS = 2048
+"""Rows up to which an answer of bounded size is fetched as one page."""
+_FIRST_ROWS = 1024
+"""Rows of the first block, so that the first bytes leave within milliseconds."""
+_QUEUED = 16
 """Pieces read ahead of the consumer; then the server is made to wait."""
 _FORMAT = RowFormat("int4", "timestamptz", "float8", "float8", "float8", "float8", "float8")
 
@@ -73,6 +82,55 @@ def _query(
         """  # noqa: S608 # nothing but ints, instants and our own names
 
 
+@cache
+def _page_query(table: str, sort: SortOrder) -> str:
+    """Build a page's statement: ranges as arrays $1 to $4, rows of each $5, of all $6 (null: no limit)."""
+    return f"""
+        SELECT string_agg(int4send(r.position), ''), string_agg(timestamptz_send(r.ts), ''),
+            string_agg(float8send(r.open), ''), string_agg(float8send(r.high), ''),
+            string_agg(float8send(r.low), ''), string_agg(float8send(r.close), ''),
+            string_agg(float8send(r.volume), '')
+        FROM (
+            SELECT w.position, b.*
+            FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::timestamptz[])
+                AS w(position, series_id, lower, upper)
+            CROSS JOIN LATERAL (
+                SELECT ts, open, high, low, close, volume FROM {table} p
+                WHERE p.series_id = w.series_id
+                    AND p.ts >= coalesce(w.lower, '-infinity') AND p.ts < coalesce(w.upper, 'infinity')
+                ORDER BY ts {sort.value} LIMIT $5
+            ) b LIMIT $6
+        ) r
+        """  # noqa: S608 # nothing but our own names
+
+
+async def read_page(
+    raw: Raw,
+    interval: Interval,
+    ranges: Sequence[SeriesRange],
+    *,
+    sort: SortOrder,
+    limit: int | None,
+    each: int | None,
+) -> BarBlock | None:
+    """Return a bounded answer as one block, None when it is empty; see `BarReader.stream`."""
+    columns = await raw.fetchrow(
+        _page_query(bar_table(interval), sort),
+        [r.position for r in ranges],
+        [r.series_id for r in ranges],
+        [r.start for r in ranges],
+        [r.end for r in ranges],
+        limit if each is None else each,
+        limit,
+    )
+    if columns[0] is None:
+        return None
+    position, ts, *floats = (
+        _FORMAT.decode_column(kind, column) for kind, column in zip(_FORMAT.types, columns, strict=True)
+    )
+    return _ordered(BarBlock(position, Bars(ts, *floats)), 0)
+
+
 async def read_bars(
     raw: Raw,
     interval: Interval,
@@ -112,12 +170,17 @@ class BarReader:
 
         `limit` bounds all rows, `each` those of every range. Closing the iterator cancels the query.
         """
-        async with self._database.connection() as connection:
-            raw = await raw_connection(connection)
-            await raw.execute("SET LOCAL max_parallel_workers_per_gather = 0")
-            async with aclosing(
-                read_bars(raw, interval, ranges, sort=sort, limit=limit, each=each)
-            ) as blocks:
+        if not ranges:
+            return
+        most = limit if each is None else each * len(ranges)
+        async with self._database.reading() as raw:
+            if most is not None and most <= PAGE_ROWS:
+                page = await read_page(raw, interval, ranges, sort=sort, limit=limit, each=each)
+                if page is not None:
+                    yield page
+                return
+            stream = read_bars(raw, interval, ranges, sort=sort, limit=limit, each=each)
+            async with aclosing(stream) as blocks:
                 async for block in blocks:
                     yield block
 
@@ -127,6 +190,7 @@ async def _copy_rows(raw: Raw, query: str) -> AsyncGenerator[bytes]:
     buffer = RowBuffer(_FORMAT.record.itemsize)
     pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
     room = asyncio.Semaphore(_QUEUED)
+    wanted = _FIRST_ROWS
 
     async def deliver(piece: bytes) -> None:
         await room.acquire()
@@ -138,8 +202,9 @@ async def _copy_rows(raw: Raw, query: str) -> AsyncGenerator[bytes]:
         while (piece := await pieces.get()) is not None:
             room.release()
             buffer.feed(piece)
-            while buffer.rows >= BLOCK_ROWS:
-                yield buffer.take(BLOCK_ROWS)
+            while buffer.rows >= wanted:
+                yield buffer.take(wanted)
+                wanted = BLOCK_ROWS
         await task
         if buffer.rows:
             yield buffer.take(buffer.rows)
@@ -149,9 +214,13 @@ async def _copy_rows(raw: Raw, query: str) -> AsyncGenerator[bytes]:
             await task
 
 
-def _block(rows: bytes, expected: int) -> BarBlock:
-    """Decode rows; `expected` is the position reached before them."""
+def _block(rows: bytes, reached: int) -> BarBlock:
     position, ts, *floats = _FORMAT.decode(rows)
-    if position[0] < expected or (np.diff(position) < 0).any():
-        raise RuntimeError("the database returned ranges out of order")  # wrong pages would follow
-    return BarBlock(position, Bars(ts, *floats))
+    return _ordered(BarBlock(position, Bars(ts, *floats)), reached)
+
+
+def _ordered(block: BarBlock, reached: int) -> BarBlock:
+    """Verify that positions only grow, from the one reached before: wrong pages would follow."""
+    if block.position[0] < reached or (np.diff(block.position) < 0).any():
+        raise RuntimeError("the database returned ranges out of order")
+    return block

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from market_data.core.bars import PRICES, Bars
+from market_data.core.exceptions import ConcurrentChange
 from market_data.core.interval import Basis, Interval
 from market_data.db.binary_copy import HEADER, TRAILER, RowFormat
 from market_data.db.session import Raw, raw_connection
@@ -99,6 +100,8 @@ class BarWriter:
         ]
         await raw.execute(_CREATE_SERIES, *columns)
         rows = await raw.fetch(_LOCK_SERIES, *columns)
+        if len(rows) < len(keys):
+            raise ConcurrentChange("a series was deleted meanwhile; nothing was stored, repeat it")
         return {
             SeriesKey(r["instrument_id"], Interval(r["interval"]), r["source"], Basis(r["basis"])): r["id"]
             for r in rows

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from market_data.core.interval import Interval
@@ -94,12 +94,15 @@ class SeriesRepository:
         query = select(Series).where(Series.instrument_id == instrument_id).order_by(Series.id)
         return list(await self._session.scalars(query))
 
-    async def count_bars(self, instrument_id: int) -> int:
-        """Return how many bars an instrument has in all its series."""
-        query = select(func.coalesce(func.sum(Series.bar_count), 0)).where(
-            Series.instrument_id == instrument_id
+    async def count_bars_locked(self, instrument_id: int) -> int:
+        """Return how many bars an instrument has in all its series, keeping every writer from adding any."""
+        query = (
+            select(Series.bar_count)
+            .where(Series.instrument_id == instrument_id)
+            .order_by(Series.id)
+            .with_for_update(key_share=True)
         )
-        return int(await self._session.scalar(query) or 0)
+        return sum(await self._session.scalars(query))
 
     async def delete_of_instrument(self, instrument_id: int) -> None:
         """Remove an instrument's series; their bars must be gone."""

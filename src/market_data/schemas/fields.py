@@ -6,10 +6,12 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from market_data.core.interval import Interval, parse_instant
+from market_data.core.interval import INSTANT_PATTERN, Interval, parse_instant
 
 ID_MAX = 2**31 - 1
 """Ids are PostgreSQL integers."""
+INTERVAL_CHARACTERS = 40
+"""More than any spelling of an interval has."""
 
 
 def _isin(text: str) -> str:
@@ -34,11 +36,17 @@ def _no_nul(text: str) -> str:
 
 
 def _instant(value: object) -> object:
-    return parse_instant(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return parse_instant(value)
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value
+    raise ValueError("is not a time written as text: write 2024-01-02 or 2024-01-02T09:30:00Z")
 
 
 def _interval(value: object) -> object:
-    return Interval.parse(value) if isinstance(value, str) else value
+    if isinstance(value, str) and len(value) <= INTERVAL_CHARACTERS:
+        return Interval.parse(value)
+    raise ValueError("is no interval: use one of " + ", ".join(Interval))
 
 
 Id = Annotated[int, Field(ge=1, le=ID_MAX)]
@@ -72,6 +80,7 @@ Instant = Annotated[
     WithJsonSchema(
         {
             "type": "string",
+            "pattern": INSTANT_PATTERN,
             "description": "RFC 3339 with an offset, or a date, which means 00:00 UTC.",
             "examples": ["2024-01-02", "2024-01-02T09:30:00-05:00"],
         }
@@ -83,6 +92,8 @@ IntervalText = Annotated[
     WithJsonSchema(
         {
             "type": "string",
+            "minLength": 1,
+            "maxLength": INTERVAL_CHARACTERS,
             "description": "1m 5m 15m 30m 1h 4h 1d 1w 1mo, or another common spelling; 1M is refused.",
             "examples": ["1d"],
         }

@@ -1,9 +1,9 @@
 """Ingestion runs and providers over the wire."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass, RunStatus
@@ -26,11 +26,13 @@ class IngestionCreate(BaseModel):
     end: Instant | None = None
     exchange: Exchange | None = Field(None, description="Needed where the provider names none.")
 
-    @model_validator(mode="after")
-    def _range(self) -> Self:
-        if self.start is not None and self.end is not None and self.end < self.start:
-            raise ValueError("end lies before start")
-        return self
+    @field_validator("end")
+    @classmethod
+    def _range(cls, end: datetime | None, others: ValidationInfo) -> datetime | None:
+        start = others.data.get("start")
+        if start is not None and end is not None and end < start:
+            raise ValueError(f"{end.isoformat()} lies before start {start.isoformat()}")
+        return end
 
 
 class RunRead(BaseModel):

@@ -1,9 +1,9 @@
 """Instruments over the wire."""
 
 from datetime import datetime
-from typing import Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from market_data.core.vocabulary import AssetClass
 from market_data.schemas.fields import Currency, Exchange, Figi, Isin, Symbol, Text, TimeZone
@@ -25,10 +25,22 @@ class InstrumentCreate(BaseModel):
     active: bool = True
 
 
+_EVERY_HAS = ("symbol", "exchange", "asset_class", "currency", "timezone", "active")
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    """Say in the schema that what every instrument has cannot be emptied."""
+    for name in _EVERY_HAS:
+        told = schema["properties"][name]
+        kept = [one for one in told.pop("anyOf") if one != {"type": "null"}]
+        told.pop("default")
+        told |= kept[0]
+
+
 class InstrumentUpdate(BaseModel):
     """A merge patch (RFC 7396): what is absent stays, null empties name, isin and figi."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_without_null)
 
     symbol: Symbol | None = None
     exchange: Exchange | None = None
@@ -40,12 +52,12 @@ class InstrumentUpdate(BaseModel):
     timezone: TimeZone | None = None
     active: bool | None = None
 
-    @model_validator(mode="after")
-    def _required_stay(self) -> Self:
-        for field in self.model_fields_set - {"name", "isin", "figi"}:
-            if getattr(self, field) is None:
-                raise ValueError(f"{field} cannot be null")
-        return self
+    @field_validator(*_EVERY_HAS, mode="before")
+    @classmethod
+    def _stays(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("cannot be null")
+        return value
 
 
 class InstrumentRead(BaseModel):

@@ -1,7 +1,7 @@
 """The catalogue: adding, changing, removing and naming instruments."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from market_data.core.exceptions import InstrumentInUse, InstrumentNotFound
@@ -11,24 +11,11 @@ from market_data.models import Instrument
 from market_data.repositories.instrument import InstrumentFilter, InstrumentRepository
 from market_data.repositories.market_price_writer import BarWriter
 from market_data.repositories.series import SeriesRepository
-from market_data.services.paging import decode_token, encode_token
+from market_data.services.naming import Named, name_symbols, possible_exchanges, possible_symbols
+from market_data.services.paging import SymbolKey, decode_token, encode_token
 
 IDENTITY = frozenset({"symbol", "exchange", "currency", "asset_class"})
 """What bars were stored under; it may change only while there are none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """What a symbol or id, as it was asked, stands for: one instrument, none, or several candidates."""
-
-    asked: str
-    instrument: Instrument | None
-    candidates: tuple[str, ...] = ()
-
-    @property
-    def ambiguous(self) -> bool:
-        """Whether several active instruments fit."""
-        return bool(self.candidates)
 
 
 class InstrumentService:
@@ -57,7 +44,7 @@ class InstrumentService:
 
         """
         query = ("instruments", asdict(wanted))
-        after = decode_token(page_token, query, tuple[str, int]) if page_token is not None else None
+        after = decode_token(page_token, query, SymbolKey) if page_token is not None else None
         async with self._database.session() as session:
             found = await InstrumentRepository(session).list_(wanted, limit=limit + 1, after=after)
         page = found[:limit]
@@ -90,7 +77,7 @@ class InstrumentService:
             if not changed:
                 return instrument
             fixed = sorted(IDENTITY & changed.keys())
-            if fixed and await SeriesRepository(session).count_bars(instrument_id):
+            if fixed and await SeriesRepository(session).count_bars_locked(instrument_id):
                 raise InstrumentInUse(
                     f"{', '.join(fixed)} cannot change while instrument {instrument_id} has bars: "
                     "set active to false and add a new instrument, or delete its bars first"
@@ -110,7 +97,7 @@ class InstrumentService:
         async with self._database.session() as session:
             instruments, series = InstrumentRepository(session), SeriesRepository(session)
             await instruments.get_locked(instrument_id)
-            bars = await series.count_bars(instrument_id)
+            bars = await series.count_bars_locked(instrument_id)
             if bars and not cascade:
                 raise InstrumentInUse(
                     f"instrument {instrument_id} has {bars} bars: add ?cascade=true to delete them with it"
@@ -121,13 +108,13 @@ class InstrumentService:
             await series.delete_of_instrument(instrument_id)
             await instruments.delete(instrument_id)
 
-    async def name_symbols(self, symbols: Sequence[str], *, retired: bool = True) -> list[Named]:
+    async def name_symbols(self, symbols: Sequence[str], *, retired: bool = True) -> list[Named[Instrument]]:
         """Tell which instrument each `symbol` or `exchange:symbol` stands for, in the order asked.
 
         Active instruments win. Only with `retired`, and where no active one fits, a single inactive one does.
         """
         async with self._database.session() as session:
-            return await name_symbols(InstrumentRepository(session), symbols, retired=retired)
+            return await find_named(InstrumentRepository(session), symbols, retired=retired)
 
     async def ids_of(self, symbols: Sequence[str]) -> list[int]:
         """Return the ids of every instrument, active or not, that these symbols may stand for.
@@ -136,40 +123,23 @@ class InstrumentService:
             InstrumentNotFound: none of them is known.
 
         """
-        async with self._database.session() as session:
-            instruments = InstrumentRepository(session)
-            names = await name_symbols(instruments, symbols, retired=True)
-            fitting = [i.id for i in await instruments.with_symbols(symbols)]
-        found = {name.instrument.id for name in names if name.instrument} | set(fitting)
+        found = {one for name in await self.name_symbols(symbols) for one in name.fitting}
         if not found:
             raise InstrumentNotFound(symbols)
         return sorted(found)
 
-    async def name_ids(self, ids: Sequence[int]) -> list[Named]:
+    async def name_ids(self, ids: Sequence[int]) -> list[Named[Instrument]]:
         """Tell which instrument each id stands for, in the order asked."""
         async with self._database.session() as session:
             found = {i.id: i for i in await InstrumentRepository(session).with_ids(ids)}
         return [Named(str(one), found.get(one)) for one in ids]
 
 
-async def name_symbols(
+async def find_named(
     instruments: InstrumentRepository, symbols: Sequence[str], *, retired: bool
-) -> list[Named]:
+) -> list[Named[Instrument]]:
     """Resolve symbols inside a caller's unit of work; see `InstrumentService.name_symbols`."""
-    parts = {text: text.split(":", 1) for text in symbols if ":" in text}
-    exchanges = await instruments.exchanges(sorted({head for head, _ in parts.values()})) if parts else set()
-    qualified = {text: (head, tail) for text, (head, tail) in parts.items() if head in exchanges}
-    symbols_sought = {qualified[text][1] if text in qualified else text for text in symbols}
-    by_symbol: dict[str, list[Instrument]] = {}
-    for instrument in await instruments.with_symbols(sorted(symbols_sought)):
-        by_symbol.setdefault(instrument.symbol, []).append(instrument)
-
-    def name(text: str) -> Named:
-        exchange, symbol = qualified.get(text, (None, text))
-        fitting = [i for i in by_symbol.get(symbol, ()) if exchange in {None, i.exchange}]
-        best = [i for i in fitting if i.active] or (fitting if retired else [])
-        if len(best) > 1:
-            return Named(text, None, tuple(f"{i.exchange}:{i.symbol} (id {i.id})" for i in best))
-        return Named(text, best[0] if best else None)
-
-    return [name(text) for text in symbols]
+    heads = possible_exchanges(symbols)
+    exchanges = await instruments.exchanges(heads) if heads else set()
+    candidates = await instruments.with_symbols(possible_symbols(symbols))
+    return name_symbols(symbols, candidates, exchanges, retired=retired)

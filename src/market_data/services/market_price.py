@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from market_data.core.exceptions import AmbiguousSymbol, InstrumentNotFound
+from market_data.core.exceptions import AmbiguousSymbol, InstrumentNotFound, InvalidPageToken
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import SortOrder
 from market_data.db.session import Database
-from market_data.models import Series
 from market_data.repositories.instrument import InstrumentRepository
 from market_data.repositories.market_price import BarReader
 from market_data.repositories.market_price_writer import BarWriter
+from market_data.repositories.price_source import Listed, PriceSourceReader, StoredKey
 from market_data.repositories.series import SeriesRepository
-from market_data.services.instrument import InstrumentService, Named
-from market_data.services.paging import decode_token
+from market_data.services.naming import Named, name_symbols, possible_exchanges, possible_symbols
+from market_data.services.paging import DAMAGED, decode_token
 from market_data.services.price_page import Cursor, PricePage
 from market_data.services.series import preferred
 
@@ -48,7 +48,6 @@ class MarketPriceService:
     def __init__(self, database: Database, preference: Sequence[str]) -> None:
         self._database = database
         self._preference = preference
-        self._instruments = InstrumentService(database)
 
     async def page(self, query: PriceQuery) -> PricePage:
         """Prepare a page, or the whole range without a limit; the rows are read from what is returned.
@@ -59,14 +58,12 @@ class MarketPriceService:
             InvalidPageToken: the token is damaged or another query's.
 
         """
-        cursor = None
-        if query.page_token is not None:
-            cursor = decode_token(query.page_token, query.binding(), Cursor)
-        names = await self._named(query)
+        cursor = None if query.page_token is None else _cursor(query)
+        names, series = await self._sources(query, cursor)
         return PricePage(
             reader=BarReader(self._database),
             names=names,
-            series=await self._series(query, names, cursor),
+            series=series,
             interval=query.interval,
             start=query.start,
             end=query.end,
@@ -84,11 +81,11 @@ class MarketPriceService:
             AmbiguousSymbol: with `all_known`, some fit several instruments.
 
         """
-        names = await self._named(query)
+        names, series = await self._sources(query, None)
         return PricePage(
             reader=BarReader(self._database),
             names=names,
-            series=await self._series(query, names, None),
+            series=series,
             interval=query.interval,
             start=None,
             end=None,
@@ -97,31 +94,21 @@ class MarketPriceService:
             each=1,
         )
 
-    async def _named(self, query: PriceQuery) -> list[Named]:
-        if query.ids:
-            names = await self._instruments.name_ids(query.ids)
-        else:
-            names = await self._instruments.name_symbols(query.symbols)
-        unknown = [n.asked for n in names if n.instrument is None and not n.ambiguous]
-        if len(unknown) == len(names) or (query.all_known and unknown):
-            raise InstrumentNotFound(unknown)
-        ambiguous = {n.asked: n.candidates for n in names if n.ambiguous}
-        if query.all_known and ambiguous:
-            raise AmbiguousSymbol(ambiguous)
-        return names
-
-    async def _series(
-        self, query: PriceQuery, names: Sequence[Named], cursor: Cursor | None
-    ) -> list[Series | None]:
-        async with self._database.session() as session:
-            repository = SeriesRepository(session)
+    async def _sources(
+        self, query: PriceQuery, cursor: Cursor | None
+    ) -> tuple[list[Named[Listed]], list[StoredKey | None]]:
+        """Find the instrument and the series behind everything asked for."""
+        async with self._database.reading() as raw:
+            sources = PriceSourceReader(raw)
+            names = await _named(sources, query)
             if cursor is not None:
-                pinned = {s.id: s for s in await repository.with_ids([i for i in cursor.series if i])}
-                return [pinned.get(i) for i in cursor.series]
-            ids = [name.instrument.id for name in names if name.instrument]
-            stored = await repository.with_bars(ids, query.interval)
+                names, series = await _pinned(sources, query, names, cursor)
+                _require_known(query, names)
+                return names, series
+        _require_known(query, names)
+        stored = [series for name in names if name.instrument for series in name.instrument.series]
         chosen = preferred(stored, self._preference, query.source, query.basis)
-        return [chosen.get(name.instrument.id) if name.instrument else None for name in names]
+        return names, [chosen.get(name.instrument.id) if name.instrument else None for name in names]
 
     async def delete(
         self,
@@ -146,3 +133,45 @@ class MarketPriceService:
                 if series.interval == interval and series.source == source and basis in {None, series.basis}
             ]
             return await BarWriter(session).delete(interval, fitting, start, end)
+
+
+async def _named(sources: PriceSourceReader, query: PriceQuery) -> list[Named[Listed]]:
+    if query.ids:
+        found = {one.id: one for one in await sources.with_ids(query.ids, query.interval)}
+        return [Named(str(one), found.get(one)) for one in query.ids]
+    heads = possible_exchanges(query.symbols)
+    exchanges = await sources.exchanges(heads) if heads else set()
+    listed = await sources.with_symbols(possible_symbols(query.symbols), query.interval)
+    return name_symbols(query.symbols, listed, exchanges, retired=True)
+
+
+async def _pinned(
+    sources: PriceSourceReader, query: PriceQuery, names: Sequence[Named[Listed]], cursor: Cursor
+) -> tuple[list[Named[Listed]], list[StoredKey | None]]:
+    """Return the series of the first page and whose they are, whatever the symbols mean by now."""
+    pinned = await sources.series([one for one in cursor.series if one], query.interval)
+    owners = await sources.with_ids(sorted({one.instrument_id for one in pinned.values()}), query.interval)
+    series = [pinned.get(one) for one in cursor.series]
+    by_id = {one.id: one for one in owners}
+    named = [
+        Named(name.asked, by_id.get(one.instrument_id)) if one else name
+        for name, one in zip(names, series, strict=True)
+    ]
+    return named, series
+
+
+def _cursor(query: PriceQuery) -> Cursor:
+    cursor = decode_token(str(query.page_token), query.binding(), Cursor)
+    if not cursor.fits(len(query.symbols or query.ids)):
+        raise InvalidPageToken(DAMAGED)
+    return cursor
+
+
+def _require_known(query: PriceQuery, names: Sequence[Named[Listed]]) -> None:
+    """Refuse when all symbols are unknown, or with `all_known` when any is unknown or ambiguous."""
+    unknown = [name.asked for name in names if name.instrument is None and not name.ambiguous]
+    ambiguous = {name.asked: name.candidates for name in names if name.ambiguous}
+    if len(unknown) == len(names) or (query.all_known and unknown):
+        raise InstrumentNotFound(unknown, ambiguous)
+    if query.all_known and ambiguous:
+        raise AmbiguousSymbol(ambiguous)

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import hashlib
-from typing import TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 
@@ -11,6 +11,25 @@ from market_data.core.exceptions import InvalidPageToken
 
 KeyT = TypeVar("KeyT")
 
+
+# Whoever knows a query can make a token of it, so what a token holds is checked like any other input.
+class SymbolKey(NamedTuple):
+    """Behind which row a list in order of symbol goes on."""
+
+    symbol: Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,32}$")]
+    id: Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+
+
+class IdKey(NamedTuple):
+    """Behind which row a list in order of id goes on."""
+
+    id: Annotated[int, msgspec.Meta(ge=1, lt=2**63)]
+
+
+DAMAGED = (
+    "is damaged or was made by another query: repeat the query that gave it "
+    "(limit and format may change), or start again without it"
+)
 _CHECK_BYTES = 6
 
 
@@ -40,7 +59,4 @@ def decode_token(token: str, query: object, key_type: type[KeyT]) -> KeyT:
             return msgspec.msgpack.decode(payload, type=key_type)
     except (binascii.Error, ValueError, msgspec.DecodeError):
         pass
-    raise InvalidPageToken(
-        "is damaged or was made by another query: repeat the query that gave it "
-        "(limit and format may change), or start again without it"
-    )
+    raise InvalidPageToken(DAMAGED)

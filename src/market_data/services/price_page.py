@@ -4,16 +4,19 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 import numpy as np
 
 from market_data.core.interval import Interval
 from market_data.core.vocabulary import SortOrder, SymbolStatus
-from market_data.models import Series
 from market_data.repositories.market_price import BarBlock, BarReader, SeriesRange
-from market_data.services.instrument import Named
+from market_data.repositories.price_source import Listed, StoredKey
+from market_data.services.naming import Named
 from market_data.services.paging import encode_token
+
+_YEAR_1, _YEAR_9999 = (int(np.datetime64(year, "us").astype("int64")) for year in ("0001", "9999"))
 
 
 class SymbolInfo(msgspec.Struct, frozen=True):
@@ -32,13 +35,17 @@ class SymbolInfo(msgspec.Struct, frozen=True):
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
     """Where a page ended. Series are pinned, so that paging never changes over to another source."""
 
-    position: int
-    ts: int
+    position: Annotated[int, msgspec.Meta(ge=0)]
+    ts: Annotated[int, msgspec.Meta(ge=_YEAR_1, lt=_YEAR_9999)]
     """Last row returned: number of its symbol, and microseconds since 1970."""
-    series: list[int]
+    series: list[Annotated[int, msgspec.Meta(ge=0, lt=2**31)]]
     """Pinned series id of every wanted symbol, 0 where it has none."""
     seen: list[int]
     """Numbers of symbols before `position` that had rows."""
+
+    def fits(self, wanted: int) -> bool:
+        """Whether it can belong to a query for so many symbols."""
+        return self.position < wanted == len(self.series)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +61,8 @@ class PricePage:
     """Read `blocks()` to its end, then ask for `summary()`. `describe()` may be asked at any time."""
 
     reader: BarReader
-    names: Sequence[Named]
-    series: Sequence[Series | None]
+    names: Sequence[Named[Listed]]
+    series: Sequence[StoredKey | None]
     interval: Interval
     start: datetime | None
     end: datetime | None
@@ -110,8 +117,9 @@ class PricePage:
                 yield self._counted(block)
 
     def _counted(self, block: BarBlock) -> BarBlock:
-        for position, count in zip(*np.unique(block.position, return_counts=True), strict=True):
-            self._counts[position] += int(count)
+        first = int(block.position[0])
+        for position, count in enumerate(np.bincount(block.position - first).tolist(), first):
+            self._counts[position] += count
         self._last = int(block.position[-1]), int(block.bars.ts[-1].astype("int64"))
         return block
 

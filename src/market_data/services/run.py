@@ -14,7 +14,7 @@ from market_data.etl.transformers.rejection import KEPT, Rejections
 from market_data.models import IngestionRun, Rejection
 from market_data.repositories.ingestion_run import IngestionRunRepository, RunFilter
 from market_data.repositories.market_price_writer import BarWriter, SeriesKey, WriteCounts
-from market_data.services.paging import decode_token, encode_token
+from market_data.services.paging import IdKey, decode_token, encode_token
 
 
 class RunService:
@@ -43,7 +43,7 @@ class RunService:
 
         """
         query = ("runs", asdict(wanted))
-        after = decode_token(page_token, query, tuple[int]) if page_token is not None else None
+        after = decode_token(page_token, query, IdKey) if page_token is not None else None
         async with self._database.session() as session:
             found = await IngestionRunRepository(session).list_(wanted, limit=limit + 1, after=after)
         page = found[:limit]
@@ -60,7 +60,7 @@ class RunService:
 
         """
         query = ("rejections", run_id)
-        after = decode_token(page_token, query, tuple[int])[0] if page_token is not None else None
+        after = decode_token(page_token, query, IdKey).id if page_token is not None else None
         async with self._database.session() as session:
             runs = IngestionRunRepository(session)
             await runs.get(run_id)

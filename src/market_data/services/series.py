@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 from market_data.core.interval import Basis
 from market_data.db.session import Database
-from market_data.models import Series
+from market_data.repositories.price_source import StoredKey
 from market_data.repositories.series import SeriesFilter, SeriesRepository, StoredSeries
-from market_data.services.paging import decode_token, encode_token
+from market_data.services.paging import SymbolKey, decode_token, encode_token
 
 _BASES = list(Basis)
 
@@ -28,7 +28,7 @@ class SeriesService:
 
         """
         query = ("series", asdict(wanted))
-        after = decode_token(page_token, query, tuple[str, int]) if page_token is not None else None
+        after = decode_token(page_token, query, SymbolKey) if page_token is not None else None
         async with self._database.session() as session:
             found = await SeriesRepository(session).list_(wanted, limit=limit + 1, after=after)
         page = found[:limit]
@@ -37,18 +37,18 @@ class SeriesService:
 
 
 def preferred(
-    series: Iterable[Series], preference: Sequence[str], source: str | None, basis: Basis | None
-) -> dict[int, Series]:
+    series: Iterable[StoredKey], preference: Sequence[str], source: str | None, basis: Basis | None
+) -> dict[int, StoredKey]:
     """Choose one series per instrument id: by source preference, then name, then raw before adjusted.
 
     `source` and `basis`, where given, leave only series of that source and basis.
     """
     rank = {name: position for position, name in enumerate(preference)}
 
-    def order(one: Series) -> tuple[int, str, int]:
-        return rank.get(one.source, len(rank)), one.source, _BASES.index(Basis(one.basis))
+    def order(one: StoredKey) -> tuple[int, str, int]:
+        return rank.get(one.source, len(rank)), one.source, _BASES.index(one.basis)
 
-    chosen: dict[int, Series] = {}
+    chosen: dict[int, StoredKey] = {}
     for one in sorted(series, key=order):
         if source in {None, one.source} and basis in {None, one.basis}:
             chosen.setdefault(one.instrument_id, one)

@@ -30,7 +30,8 @@ from market_data.models import IngestionRun, Instrument
 from market_data.repositories.instrument import InstrumentRepository
 from market_data.repositories.market_price_writer import SeriesKey
 from market_data.schemas.fields import ID_MAX
-from market_data.services.instrument import Named, name_symbols
+from market_data.services.instrument import find_named
+from market_data.services.naming import Named
 from market_data.services.run import RunRecorder
 
 ATTEMPTS = 5
@@ -279,12 +280,14 @@ def _grouped(chunk: Chunk, options: RowOptions) -> tuple[RowTable, list[Group]]:
     return table, list(table.groups())
 
 
-async def _instruments(instruments: InstrumentRepository, groups: Sequence[Group]) -> dict[RowKey, Named]:
+async def _instruments(
+    instruments: InstrumentRepository, groups: Sequence[Group]
+) -> dict[RowKey, Named[Instrument]]:
     """Name the instrument of every group: active ones by symbol, any by id."""
-    named: dict[RowKey, Named] = {}
+    named: dict[RowKey, Named[Instrument]] = {}
     ids = {i.id: i for i in await instruments.with_ids(_ids(groups))}
     texts = {group.key: _symbol_text(group.key) for group in groups if group.key.instrument_id is None}
-    found = await name_symbols(instruments, sorted(set(texts.values())), retired=False) if texts else []
+    found = await find_named(instruments, sorted(set(texts.values())), retired=False) if texts else []
     by_text = {name.asked: name for name in found}
     for group in groups:
         one = group.key.instrument_id
@@ -301,7 +304,7 @@ def _symbol_text(key: RowKey) -> str:
     return f"{key.exchange}:{key.symbol}" if key.exchange else str(key.symbol)
 
 
-def _unknown(group: Group, name: Named) -> Rejections:
+def _unknown(group: Group, name: Named[Instrument]) -> Rejections:
     """Refuse all rows of a group that names no single instrument."""
     if name.ambiguous:
         reason, detail = "ambiguous_instrument", f"{name.asked} may be {', '.join(name.candidates)}"

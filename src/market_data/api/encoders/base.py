@@ -1,5 +1,6 @@
 """What every format shares."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -8,8 +9,12 @@ from typing import ClassVar
 import msgspec
 import polars as pl
 
+from market_data.api.encoders.text import rfc3339_series
 from market_data.repositories.market_price import BarBlock
 from market_data.services.price_page import PricePage
+
+_INLINE_ROWS = 2048
+"""Fewer rows are encoded faster than handed to a thread."""
 
 
 class Encoder(ABC):
@@ -44,17 +49,21 @@ class Encoder(ABC):
     def text_frame(self, block: BarBlock) -> pl.DataFrame:
         """Return rows for text formats: ts as RFC 3339 in UTC, an absent volume as null."""
         bars = block.bars
-        ts = pl.Series("ts", bars.ts).dt.strftime("%Y-%m-%dT%H:%M:%SZ")
         volume = pl.Series("volume", bars.volume).fill_nan(None)
         columns = {"open": bars.open, "high": bars.high, "low": bars.low, "close": bars.close}
-        return pl.DataFrame({"symbol": self.symbols(block), "ts": ts, **columns, "volume": volume})
+        return pl.DataFrame(
+            {"symbol": self.symbols(block), "ts": rfc3339_series(bars.ts), **columns, "volume": volume}
+        )
 
     async def stream(self) -> AsyncGenerator[bytes]:
         """Yield the whole answer in pieces, holding a block at a time."""
         yield self.start()
         async with aclosing(self.page.blocks()) as blocks:
             async for block in blocks:
-                yield self.block(block)
+                if len(block.bars) < _INLINE_ROWS:
+                    yield self.block(block)
+                else:  # polars and pyarrow leave the interpreter free: the server stays responsive
+                    yield await asyncio.to_thread(self.block, block)
         yield self.finish()
 
 

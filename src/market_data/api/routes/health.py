@@ -23,8 +23,8 @@ class Health(BaseModel):
 _OK = Health(status="ok", version=__version__)
 
 
-@router.get("/health")
-@router.get("/health/live")
+@router.get("/health", responses=problems())
+@router.get("/health/live", responses=problems())
 async def get_liveness() -> Health:
     """Tell that the process answers; asks nobody else."""
     return _OK

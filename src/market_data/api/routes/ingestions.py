@@ -12,7 +12,7 @@ from market_data.api.dependencies import (
     Runs,
     SourceQuery,
 )
-from market_data.api.documentation import problems
+from market_data.api.documentation import located, problems
 from market_data.core.vocabulary import RunStatus
 from market_data.repositories.ingestion_run import RunFilter
 from market_data.schemas.envelope import Page
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/ingestions", tags=["ingestions"])
 RunId = Annotated[int, Path(ge=1, le=ID_MAX)]
 
 
-@router.post("", status_code=status.HTTP_202_ACCEPTED, responses=problems(409, 413, 422))
+@router.post("", status_code=status.HTTP_202_ACCEPTED, responses=located(202) | problems(400, 409, 413, 422))
 async def create_ingestion(
     request: Request, response: Response, service: Ingestions, body: IngestionCreate
 ) -> RunRead:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response, status
 
 from market_data.api.dependencies import LIST_DEFAULT, Instruments, ListLimit, PageToken
-from market_data.api.documentation import problems
+from market_data.api.documentation import located, problems
 from market_data.core.vocabulary import AssetClass
 from market_data.repositories.instrument import InstrumentFilter
 from market_data.schemas.envelope import Page
@@ -36,7 +36,7 @@ async def list_instruments(
     return Page(data=[InstrumentRead.model_validate(one) for one in found], next_page_token=token)
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=problems(409, 413, 422))
+@router.post("", status_code=status.HTTP_201_CREATED, responses=located(201) | problems(400, 409, 413, 422))
 async def create_instrument(
     request: Request, response: Response, service: Instruments, body: InstrumentCreate
 ) -> InstrumentRead:
@@ -52,7 +52,7 @@ async def get_instrument(service: Instruments, instrument_id: InstrumentId) -> I
     return InstrumentRead.model_validate(await service.get(instrument_id))
 
 
-@router.patch("/{instrument_id}", responses=problems(404, 409, 413, 422))
+@router.patch("/{instrument_id}", responses=problems(400, 404, 409, 413, 422))
 async def update_instrument(
     service: Instruments, instrument_id: InstrumentId, body: InstrumentUpdate
 ) -> InstrumentRead:

@@ -27,9 +27,9 @@ def read(stream: BinaryIO, chunk_rows: int) -> Iterator[Chunk]:
         check_sizes(source)
         source.seek(start)
         with pa.ipc.open_stream(source) as batches:
-            yield from chunks(empty(batches.schema), chunk_rows)
+            yield (like := empty(batches.schema))
             for batch in batches:
-                yield from chunks(batch, chunk_rows)
+                yield from chunks(batch, like, chunk_rows)
 
 
 def _stream_start(source: BinaryIO) -> int:

@@ -13,6 +13,16 @@ import pyarrow.compute as pc
 from market_data.core.exceptions import UnreadableBody
 from market_data.etl.readers.chunk import Chunk
 
+_BROKEN = (
+    pa.ArrowException,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    struct.error,
+    OSError,
+    ValueError,
+    KeyError,
+    MemoryError,
+)
 _COPY_BYTES = 1024 * 1024
 _SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _FIRST_SECOND = -62_135_596_800
@@ -31,7 +41,7 @@ def refusing(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, MemoryError, KeyError, struct.error) as error:
+    except _BROKEN as error:
         first = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise UnreadableBody(f"the {what} cannot be read: {first}") from error
 
@@ -49,47 +59,52 @@ def seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
         yield cast("BinaryIO", copy)
 
 
-def chunks(batch: pa.RecordBatch, chunk_rows: int) -> Iterator[Chunk]:
-    """Convert a batch; an empty one still tells its columns.
+def empty(schema: pa.Schema) -> Chunk:
+    """Make a chunk without rows, so that a file without rows tells its columns too.
+
+    Raises:
+        UnreadableBody: repeated column names.
+
+    """
+    names = schema.names
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UnreadableBody(f"the schema repeats {', '.join(map(repr, repeated))}")
+    unusable = {field.name: str(field.type) for field in schema if not usable(field.type)}
+    # Types that are not usable are never touched: Arrow 26 crashes on an array of a union without members.
+    columns = [series(field.name, pa.nulls(0, field.type)) for field in schema if usable(field.type)]
+    return Chunk(pl.DataFrame(columns), unusable=unusable)
+
+
+def chunks(batch: pa.RecordBatch, like: Chunk, chunk_rows: int) -> Iterator[Chunk]:
+    """Convert a batch of the schema of which `like` is the empty chunk.
 
     Every buffer is checked first: broken offsets would be read out of bounds.
 
     Raises:
-        UnreadableBody: repeated column names.
         pa.ArrowInvalid: the buffers contradict each other.
 
     """
-    names = batch.schema.names
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise UnreadableBody(f"the schema repeats {', '.join(map(repr, repeated))}")
-    unusable = {field.name: str(field.type) for field in batch.schema if not usable(field.type)}
     columns = []
-    for name in names:
-        if name not in unusable:
-            array = batch.column(name)
-            array.validate(full=True)
-            columns.append(series(name, array))
-    table = pl.DataFrame(columns)
-    for start in range(0, max(table.height, 1), chunk_rows):
-        yield Chunk(table.slice(start, chunk_rows), unusable=unusable)
-
-
-def empty(schema: pa.Schema) -> pa.RecordBatch:
-    """Make a batch without rows, so that a file without rows tells its columns too."""
-    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+    for name in like.table.columns:
+        array = batch.column(name)
+        array.validate(full=True)
+        columns.append(series(name, array))
+    for part in pl.DataFrame(columns).iter_slices(chunk_rows):
+        yield Chunk(part, unusable=like.unusable)
 
 
 def usable(kind: pa.DataType) -> bool:
     """Whether cells of this type can be a name, a number or a time."""
     if pa.types.is_dictionary(kind):
         return usable(kind.value_type) and not pa.types.is_dictionary(kind.value_type)
+    if pa.types.is_decimal(kind):
+        return bool(0 <= kind.scale <= kind.precision)
     checks = (
         pa.types.is_string,
         pa.types.is_large_string,
         pa.types.is_string_view,
         pa.types.is_integer,
         pa.types.is_floating,
-        pa.types.is_decimal,
         pa.types.is_timestamp,
         pa.types.is_date,
         pa.types.is_time,
@@ -100,7 +115,7 @@ def usable(kind: pa.DataType) -> bool:
 
 
 def series(name: str, array: pa.Array) -> pl.Series:
-    """Convert an array of a usable type, without copying a dictionary's long texts, or wrapping a time around."""
+    """Convert an array of a usable type, without copying dictionary texts or wrapping times around."""
     if pa.types.is_dictionary(array.type):
         return series(name, array.dictionary).gather(series(name, array.indices))
     if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):

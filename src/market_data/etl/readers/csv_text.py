@@ -1,5 +1,6 @@
 """CSV: a header line, then rows; every cell stays text, so a bad one costs its row and no other."""
 
+import codecs
 import csv
 from collections import deque
 from collections.abc import Iterator
@@ -88,11 +89,17 @@ class _Ended:
     def __init__(self, stream: BinaryIO, end: str) -> None:
         self._stream = stream
         self._end = f"\n{end}\n".encode()
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
         if b"\x00" in data:
             raise UnreadableBody("the text holds NUL bytes: it is no CSV in UTF-8")
+        try:
+            # Not left to Arrow: it would drop a line that is ragged and broken without a word.
+            self._decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            raise UnreadableBody(f"the CSV is not UTF-8: {error.reason}") from error
         if not data:
             data, self._end = self._end, b""
         return data
@@ -134,7 +141,7 @@ def _open(
             delimiter=delimiter, newlines_in_values=True, invalid_row_handler=lines.on_row
         ),
         convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, check_utf8=False
         ),
     )
 

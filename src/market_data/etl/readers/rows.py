@@ -90,13 +90,11 @@ class RowTable:
         good = self._keys.with_row_index("row").filter(pl.Series(~self._faults.mask, dtype=pl.Boolean))
         grouped = good.group_by(KEYS, maintain_order=True).agg("row")
         rows = grouped["row"].explode(empty_as_null=False).to_numpy().astype(np.intp)
-        ends = np.cumsum(grouped["row"].list.len().to_numpy())
-        parts = np.split(rows, ends[:-1])
-        for (symbol, exchange, number, interval), part in zip(
-            grouped.select(KEYS).iter_rows(), parts, strict=True
-        ):
-            key = SeriesKey(symbol, exchange, number, Interval(interval))
-            yield Group(key, self._bars(part), part)
+        keys, start = grouped.select(KEYS).iter_rows(), 0
+        for (symbol, exchange, number, interval), count in zip(keys, grouped["row"].list.len(), strict=True):
+            part = rows[start : start + count]
+            yield Group(SeriesKey(symbol, exchange, number, Interval(interval)), self._bars(part), part)
+            start += count
 
     def _bars(self, rows: NDArray[np.intp]) -> RawBars:
         nothing = np.zeros(len(rows), np.bool_)

@@ -1,8 +1,8 @@
 """From the stamp a source put on a bar to where the bar starts and ends.
 
 A stamp that labels the end of an intraday bar lies one interval after its start. Of bars of a day and longer
-it is the end's date or instant: the bar is the one that holds the microsecond before, so 2024-01-03 00:00 means
-2024-01-02, 2024-01-02 16:00 the same day, and Friday, Sunday or next Monday 00:00 the same week.
+it is the end's date or instant: the bar is the one that holds the microsecond before. So 2024-01-03 00:00 is
+in 2024-01-02, and 16:00 the same day; Friday, Sunday and next Monday 00:00 mean the same week.
 """
 
 import numpy as np
