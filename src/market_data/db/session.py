@@ -155,7 +155,9 @@ _IN_THE_WAY = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
-    asyncpg.ForeignKeyViolationError,  # what was there a moment ago, services having looked, is gone
+    # What was there, or was not, when services looked a moment ago:
+    asyncpg.ForeignKeyViolationError,
+    asyncpg.RestrictViolationError,
 )
 
 

@@ -6,12 +6,11 @@ one value: COPY cannot be prepared, and planning it costs more than such a page 
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
-import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +27,7 @@ PAGE_ROWS = 2048
 """Rows up to which an answer of bounded size is fetched as one page."""
 _FIRST_ROWS = 1024
 """Rows of the first block, so that the first bytes leave within milliseconds."""
+_RUN_OUT_SECONDS = 0.02
 _QUEUED = 16
 """Pieces read ahead of the consumer; then the server is made to wait."""
 _FORMAT = RowFormat("int4", "timestamptz", "float8", "float8", "float8", "float8", "float8")
@@ -192,9 +192,12 @@ async def _copy_rows(raw: Raw, query: str) -> AsyncGenerator[bytes]:
     room = asyncio.Semaphore(_QUEUED)
     wanted = _FIRST_ROWS
 
+    wanted_no_more = asyncio.Event()
+
     async def deliver(piece: bytes) -> None:
-        await room.acquire()
-        pieces.put_nowait(piece)
+        if not wanted_no_more.is_set():
+            await room.acquire()
+            pieces.put_nowait(piece)
 
     task = asyncio.create_task(raw.copy_from_query(query, output=deliver, format="binary"))
     task.add_done_callback(lambda _: pieces.put_nowait(None))
@@ -209,9 +212,22 @@ async def _copy_rows(raw: Raw, query: str) -> AsyncGenerator[bytes]:
         if buffer.rows:
             yield buffer.take(buffer.rows)
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError, asyncpg.PostgresError):
-            await task
+        wanted_no_more.set()
+        room.release()
+        await _end(raw, task)
+
+
+async def _end(raw: Raw, copying: asyncio.Task[str]) -> None:
+    """Let a COPY run out that nobody reads any more, or else drop its connection, and the query with it.
+
+    asyncpg loses track of a connection whose COPY is cancelled while a piece is handed over.
+    """
+    try:
+        await asyncio.wait({copying}, timeout=_RUN_OUT_SECONDS)
+    finally:
+        if not copying.done():
+            raw.terminate()
+        copying.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
 
 def _block(rows: bytes, reached: int) -> BarBlock:
