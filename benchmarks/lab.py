@@ -176,4 +176,6 @@ class Api:
 
 def ours(url: str) -> Api:
     """Start this project's API."""
-    return Api([sys.executable, "-m", "uvicorn", "--factory", "market_data.main:create_app", "--no-access-log"], url)
+    return Api(
+        [sys.executable, "-m", "uvicorn", "--factory", "market_data.main:create_app", "--no-access-log"], url
+    )

@@ -22,7 +22,6 @@ from pydantic_settings import BaseSettings
 from market_data.cli.app import everything
 from market_data.core.config import Settings
 from market_data.core.interval import Interval
-from market_data.db.base import Base
 from market_data.etl import clients
 from market_data.etl.provider import KeyedSettings, ProviderClient
 from market_data.etl.registry import discover
@@ -424,39 +423,21 @@ def migration(name: str) -> ModuleType:
 
 
 def sql() -> str:
-    """Write the views of `docs/sql.md`, with the comments of the columns behind them."""
-    views: dict[str, tuple[str, str]] = migration("0002").VIEWS
+    """Write the views of `docs/sql.md`, with the comments they have in the database."""
+    made = migration("0002")
+    views: dict[str, tuple[str, str]] = made.VIEWS
+    meanings: dict[str, str] = made.COLUMNS
     parts: list[str] = []
     for name, (comment, query) in views.items():
-        parts += [f"## {name}", f"{comment}.", table(("column", "meaning"), _columns(query))]
+        rows = [(f"`{column}`", meanings[column]) for column in columns(query)]
+        parts += [f"## {name}", f"{comment}.", table(("column", "meaning"), rows)]
     return page("sql", parts)
 
 
-_COLUMN = re.compile(r"^(?:(?P<table>\w+)\.)?(?P<name>\w+)(?: AS (?P<alias>\w+))?$")
-_NAMED = re.compile(r"^(?P<what>.+) AS (?P<alias>\w+)$")
-_TABLES = {"s": "series", "i": "instrument", "p": "market_price_daily"}
-_MEANINGS = {
-    "duration": "Time from start to end",
-    "volume": "Quantity traded; null where the source has none",
-}
-"""Columns that are computed in the view."""
-
-
-def _columns(query: str) -> Rows:
-    selected, _, source = " ".join(query.split()).removeprefix("SELECT ").partition(" FROM ")
-    only = source.split()[0]
-    return [_column(item.strip(), only) for item in re.split(r",(?![^(]*\))", selected)]
-
-
-def _column(item: str, only: str) -> tuple[str, str]:
-    if found := _COLUMN.match(item):
-        of = Base.metadata.tables[_TABLES.get(found["table"] or "", only)]
-        comment = of.columns[found["name"]].comment or ""
-        return f"`{found['alias'] or found['name']}`", comment
-    named = _NAMED.match(item)
-    if named is None:
-        raise SystemExit(f"a view's column has no name: {item}")
-    return f"`{named['alias']}`", _MEANINGS[named["alias"]]
+def columns(query: str) -> list[str]:
+    """Name the columns of a view: of each item selected the last word, its alias or its own name."""
+    selected, _, _ = " ".join(query.split()).removeprefix("SELECT ").partition(" FROM ")
+    return re.findall(r"(\w+)(?:,|$)", re.sub(r"\([^()]*\)", "", selected))
 
 
 # Markdown

@@ -10,13 +10,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from tests.e2e.test_providers import counts, here
+from tests.e2e.test_providers import counts
 from tests.support.command import invoke
 from tests.support.shared_data import needs_shared_data, read
 from tests.support.vendor import Question, Reply, serving
 
 pytestmark = needs_shared_data
-__all__ = ["here"]
 
 TELLING = {"function", "symbol", "interval", "datatype", "startTime", "period1", "period2"}
 """Parameters that tell one recording from another; what else was sent then and now may differ."""

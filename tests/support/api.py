@@ -31,7 +31,7 @@ def days(count: int, first: int = 1, close: float = 10.0) -> list[dict]:
 async def post_rows(client: httpx2.AsyncClient, rows: list[dict], **params) -> httpx2.Response:
     return await client.post(
         f"{PREFIX}/prices",
-        params=params,
+        params={name: value for name, value in params.items() if value is not None},
         content=json.dumps(rows),
         headers={"Content-Type": "application/json"},
     )
@@ -46,7 +46,9 @@ async def store(client: httpx2.AsyncClient, rows: list[dict], **params) -> dict:
 
 
 async def prices(client: httpx2.AsyncClient, **params) -> dict:
-    answer = await client.get(f"{PREFIX}/prices", params={"symbols": "ACME", "interval": "1d"} | params)
+    query = {"symbols": "ACME", "interval": "1d"} | params
+    asked = {name: value for name, value in query.items() if value is not None}
+    answer = await client.get(f"{PREFIX}/prices", params=asked)
     assert answer.status_code == 200, answer.text
     return answer.json()
 

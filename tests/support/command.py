@@ -1,6 +1,7 @@
 """The command line under test: in this process, or as a process of its own; and waiting without sleeping."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -12,8 +13,9 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
+from structlog.stdlib import ProcessorFormatter
 from typer.testing import CliRunner
 
 from market_data.cli.app import app
@@ -120,7 +122,7 @@ class Serving:
         with log.open("wb") as file:
             self.process = start("serve", *args, env=self.env, stdout=file, stderr=file)
 
-    def __enter__(self) -> "Serving":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -171,3 +173,11 @@ def processes_of(folder: Path) -> list[str]:
         if str(folder) in words or where.startswith(str(folder)):
             found.append(words)
     return found
+
+
+def reset_logging() -> None:
+    """Take back what a command of this process did to the process's logging."""
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    for handler in [one for one in root.handlers if isinstance(one.formatter, ProcessorFormatter)]:
+        root.removeHandler(handler)

@@ -34,6 +34,7 @@ from market_data.core.exceptions import (
     UnsupportedFormat,
 )
 from market_data.schemas.envelope import FieldProblem, Problem
+from market_data.schemas.fields import MEANING
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -139,7 +140,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _message(error: dict[str, Any]) -> str:
-    return str(error["msg"]).removeprefix("Value error, ")
+    meant = MEANING.get(error.get("ctx", {}).get("pattern", ""))
+    return meant or str(error["msg"]).removeprefix("Value error, ")
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -10,11 +10,15 @@ from starlette.types import Receive, Scope, Send
 from market_data.api.encoders import Encoder
 
 
+_NEGOTIATED = {"Vary": "Accept"}
+"""Tells caches that the same address has other answers (RFC 9110, section 12.5.5)."""
+
+
 class BarStream(StreamingResponse):
     """Streams an answer and closes its query whatever happens to the client."""
 
     def __init__(self, begun: Sequence[bytes], pieces: AsyncGenerator[bytes], media_type: str) -> None:
-        super().__init__(_joined(begun, pieces), media_type=media_type)
+        super().__init__(_joined(begun, pieces), media_type=media_type, headers=_NEGOTIATED)
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,7 +49,7 @@ async def respond(request: Request, encoder: Encoder) -> Response:
         return BarStream(begun, pieces, encoder.media_type)
     body = b"".join([piece async for piece in encoder.stream()])
     token = encoder.page.summary().next_page_token
-    headers = {}
+    headers = dict(_NEGOTIATED)
     if token is not None:
         following = request.url.include_query_params(page_token=token)
         headers["Link"] = f'<{following}>; rel="next"'

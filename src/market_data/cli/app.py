@@ -12,12 +12,12 @@ from market_data import __version__
 COMMANDS = {
     "serve": ("serve", "Serve the API, with everything it needs."),
     "ingest": ("ingest", "Pull bars from a provider."),
-    "providers": ("providers", "Show the providers: what they cover and whether their keys are set."),
+    "providers": ("ingest", "Show the providers: what they cover and whether their keys are set."),
     "import": ("load", "Store bars from a file."),
     "instruments": ("instruments", "The catalogue: list, add, edit, load."),
     "series": ("series", "Show what is stored: interval, source, basis, first, last, count."),
     "prices": ("prices", "Print bars, as a table or in a format for programs."),
-    "delete": ("delete", "Take a bad import back."),
+    "delete": ("prices", "Take a bad import back."),
     "runs": ("runs", "Show the newest runs, or one run and the rows it refused."),
     "db": ("db", "The database: its schema, size and address."),
 }

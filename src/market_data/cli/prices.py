@@ -94,13 +94,17 @@ def prices(
 
 def _format(wanted: OutputFormat | None, output: Path | None) -> OutputFormat:
     if output is None:
-        if wanted in _BINARY and sys.stdout.isatty():
+        if wanted in _BINARY and _on_terminal():
             raise InvalidInput("format", f"{wanted} is not for a terminal: add -o FILE")
         return wanted or OutputFormat.TABLE
     found = wanted or _ENDINGS.get(output.suffix.lower())
     if found in {None, OutputFormat.TABLE}:
         raise InvalidInput("format", f"say which for {output.name}: --format {'|'.join(_ENDINGS.values())}")
     return OutputFormat(str(found))
+
+
+def _on_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 async def _print(query: PriceQuery, output_format: OutputFormat, output: Path | None) -> None:

@@ -49,29 +49,45 @@ def _interval(value: object) -> object:
     raise ValueError("is no interval: use one of " + ", ".join(Interval))
 
 
+_SYMBOL = r"^[!-+\--~]{1,32}$"
+_EXCHANGE = r"^[A-Za-z0-9._-]{1,16}$"
+_CURRENCY = r"^[A-Z0-9]{2,12}$"
+_SOURCE = r"^[a-z0-9][a-z0-9_.-]{0,31}$"
+_ISIN = r"^[A-Z]{2}[A-Z0-9]{9}[0-9]$"
+_FIGI = r"^[B-DF-HJ-NP-TV-Z]{2}G[B-DF-HJ-NP-TV-Z0-9]{8}[0-9]$"
+MEANING = {
+    _SYMBOL: "must be 1-32 printable ASCII characters without comma or space",
+    _EXCHANGE: "must be a MIC such as XNAS or a venue code: 1-16 letters, digits, dots, dashes",
+    _CURRENCY: "must be a code such as USD or BTC: 2-12 capital letters and digits",
+    _SOURCE: "must be 1-32 small letters, digits, dots and dashes, such as ecb or my-file",
+    _ISIN: "must be an ISIN such as US0378331005",
+    _FIGI: "must be a FIGI such as BBG000B9XRY4",
+}
+"""What people should write where one of these patterns was not met."""
+
 Id = Annotated[int, Field(ge=1, le=ID_MAX)]
 Symbol = Annotated[
     str,
-    StringConstraints(pattern=r"^[!-+\--~]{1,32}$"),
+    StringConstraints(pattern=_SYMBOL),
     Field(description="As its venue writes it: 1-32 printable ASCII characters without comma or space."),
 ]
 Exchange = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,16}$"),
+    StringConstraints(pattern=_EXCHANGE),
     Field(description="ISO 10383 MIC or a venue code; FX for currency pairs."),
 ]
 Currency = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Z0-9]{2,12}$"),
+    StringConstraints(pattern=_CURRENCY),
     Field(description="ISO 4217, GBX for pence, or an asset code."),
 ]
 Source = Annotated[
     str,
-    StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,31}$"),
+    StringConstraints(pattern=_SOURCE),
     Field(description="Provider name, `file` or `api`."),
 ]
-Isin = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}[A-Z0-9]{9}[0-9]$"), AfterValidator(_isin)]
-Figi = Annotated[str, StringConstraints(pattern=r"^[B-DF-HJ-NP-TV-Z]{2}G[B-DF-HJ-NP-TV-Z0-9]{8}[0-9]$")]
+Isin = Annotated[str, StringConstraints(pattern=_ISIN), AfterValidator(_isin)]
+Figi = Annotated[str, StringConstraints(pattern=_FIGI)]
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul)]
 Instant = Annotated[
