@@ -54,8 +54,8 @@ requirements: install ## Pin requirements anew from pyproject.toml
 	@$(BIN)/python -m piptools compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 		--extra sample --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
-bench: install ## Measure (comes with the benchmarks)
-	@echo "no benchmarks yet: see docs/roadmap.md"
+bench: install ## Measure against what PostgreSQL itself can do (minutes)
+	@$(BIN)/python -m benchmarks
 
 clean: ## Remove caches and the virtual environment; never data
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist build

@@ -25,7 +25,9 @@ class Instrument:
 
 def instruments(size: int, count: int = 20, first_rows: int = 100_000) -> list[Instrument]:
     """Split `size` bars: the first instrument has 100k (one request reads them), the others the rest."""
-    first = min(first_rows, size)
+    if size < 2 * count:
+        raise ValueError(f"SIZE={size} is too small: at least {2 * count}")
+    first = min(first_rows, size // 2)
     rest = (size - first) // (count - 1)
     return [Instrument(0, first), *(Instrument(n, rest) for n in range(1, count))]
 

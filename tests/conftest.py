@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,9 +37,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="not run: slow, belongs to `make test-long`"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not run and why: nothing passes by being skipped in silence."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[reason.removeprefix("Skipped: ").removeprefix("not run: ")] += 1
+    if reasons:
+        terminalreporter.section("not run")
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.line(f"not run: {reason} ({count} test{'s' if count > 1 else ''})")
+
+
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a server on which databases may be created: TEST_DATABASE_URL, or one started for this run."""
+    """Address of a server on which databases may be created: TEST_DATABASE_URL, or one of this run."""
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return

@@ -4,14 +4,18 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
+from fastapi import FastAPI
 
 from market_data import __version__
 from market_data.cli import app as tree
+from market_data.cli import servers
 from market_data.cli.output import INTERRUPTED
 from market_data.db import home
-from tests.support.command import PROGRAM, clean_environment, ended, invoke, run, start
+from tests.support.command import PROGRAM, clean_environment, ended, free_port, invoke, run, start
 
 
 def commands(group=None, words=()):
@@ -236,3 +240,16 @@ def test_a_reader_that_has_seen_enough(args, apple, stored):
 def test_as_a_module():
     outcome = run("--version", env=clean_environment())
     assert (outcome.code, PROGRAM[1:]) == (0, ["-m", "market_data"])
+
+
+def test_an_api_that_does_not_start(here):
+    @asynccontextmanager
+    async def broken(_: FastAPI) -> AsyncIterator[None]:
+        raise LookupError("no such thing")
+        yield
+
+    here.setattr(servers, "create_app", lambda _: FastAPI(lifespan=broken))
+    here.setenv("PORT", str(free_port()))
+    outcome = invoke("serve")
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1] == "error: the API did not start; the log above says why"

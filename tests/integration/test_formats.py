@@ -81,29 +81,40 @@ async def ask(client, format_name, **query):
     return answer
 
 
-AWKWARD = [0.00000812, 64908.72, 0.1 + 0.2, 1e-300, 1e22, 123456789012345.0, 5e-324, 1.7976931348623157e308, 100.0]
+AWKWARD = [
+    0.00000812,
+    64908.72,
+    0.1 + 0.2,
+    1e-300,
+    1e22,
+    123456789012345.0,
+    5e-324,
+    1.7976931348623157e308,
+    100.0,
+]
 
 
 @pytest.fixture
 async def bars(client):
     """Awkward numbers, with and without volume, of two symbols; one of them needs quoting."""
     await add_instrument(client)
-    await add_instrument(client, 'Q"T;\'<')
+    await add_instrument(client, "Q\"T;'<")
     rows = [
-        row(f"2024-01-{n:02d}", value, None if n % 3 == 0 else value) for n, value in enumerate(AWKWARD, start=1)
+        row(f"2024-01-{n:02d}", value, None if n % 3 == 0 else value)
+        for n, value in enumerate(AWKWARD, start=1)
     ]
     await store(client, rows)
-    await store(client, rows[:2], symbol='Q"T;\'<')
+    await store(client, rows[:2], symbol="Q\"T;'<")
     values = [
         (f"2024-01-{n:02d}T00:00:00Z", *[value] * 4, None if n % 3 == 0 else value)
         for n, value in enumerate(AWKWARD, start=1)
     ]
-    return [("ACME", *one) for one in values] + [('Q"T;\'<', *one) for one in values[:2]]
+    return [("ACME", *one) for one in values] + [("Q\"T;'<", *one) for one in values[:2]]
 
 
 @pytest.mark.parametrize("format_name", MEDIA_TYPES)
 async def test_each_format_holds_the_values_that_were_given(client, bars, format_name):
-    answer = await ask(client, format_name, symbols='ACME,Q"T;\'<')
+    answer = await ask(client, format_name, symbols="ACME,Q\"T;'<")
     assert DECODERS[format_name](answer.content) == bars
 
 
@@ -111,7 +122,9 @@ async def test_each_format_holds_the_values_that_were_given(client, bars, format
 async def test_random_doubles_come_back_bit_for_bit(client, database, format_name):
     number = await add_instrument(client)
     generator = random.Random(7)
-    values = [float(f"{generator.uniform(-1, 1):.14e}") * 10.0 ** generator.randint(-12, 12) for _ in range(20_000)]
+    values = [
+        float(f"{generator.uniform(-1, 1):.14e}") * 10.0 ** generator.randint(-12, 12) for _ in range(20_000)
+    ]
     column = np.array(values)
     ts = np.datetime64("1990-01-01", "us") + np.arange(len(values)) * np.timedelta64(1, "m")
     volume = np.where(np.arange(len(values)) % 5 == 0, np.nan, np.abs(column))
@@ -170,7 +183,10 @@ async def test_columns_carry_the_same_envelope_as_json(client):
     await add_instrument(client)
     await store(client, days(5))
     for query in ({}, {"limit": "2"}):
-        json_body, columns = (await ask(client, "json", **query)).json(), (await ask(client, "columns", **query)).json()
+        json_body, columns = (
+            (await ask(client, "json", **query)).json(),
+            (await ask(client, "columns", **query)).json(),
+        )
         assert list(columns) == ["data", "symbols", "next_page_token"]
         assert {name: columns[name] for name in ("symbols", "next_page_token")} == {
             name: json_body[name] for name in ("symbols", "next_page_token")

@@ -227,7 +227,14 @@ async def test_limits(client, limit):
 
 @pytest.mark.parametrize(
     ("content", "status"),
-    [(b"{", 422), (b"[]", 422), (b"null", 422), (b"", 422), (b'{"symbol": "\xff"}', 400), (b"[" * 100_000, 400)],
+    [
+        (b"{", 422),
+        (b"[]", 422),
+        (b"null", 422),
+        (b"", 422),
+        (b'{"symbol": "\xff"}', 400),
+        (b"[" * 100_000, 400),
+    ],
 )
 async def test_bodies_that_are_no_object(client, content, status):
     headers = {"Content-Type": "application/json"}

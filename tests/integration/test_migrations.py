@@ -107,7 +107,11 @@ async def test_a_newer_schema_is_refused(empty):
     await migrations.upgrade(empty)
     async with empty.engine.begin() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    for refused in (migrations.upgrade(empty), migrations.require_head(empty), migrations.downgrade(empty, "base")):
+    for refused in (
+        migrations.upgrade(empty),
+        migrations.require_head(empty),
+        migrations.downgrade(empty, "base"),
+    ):
         with pytest.raises(SchemaMismatch, match="9999.*newer version"):
             await refused
 
@@ -268,7 +272,11 @@ async def test_the_reader_reads_the_views_and_nothing_else(raw):
         assert await raw.fetchval(f"SELECT count(*) FROM {view}") == 0
     forbidden = [f"SELECT FROM {table}" for table in TABLES]
     for relation in TABLES + VIEWS:
-        forbidden += [f"INSERT INTO {relation} DEFAULT VALUES", f"DELETE FROM {relation}", f"TRUNCATE {relation}"]
+        forbidden += [
+            f"INSERT INTO {relation} DEFAULT VALUES",
+            f"DELETE FROM {relation}",
+            f"TRUNCATE {relation}",
+        ]
     forbidden += [
         "UPDATE v_instrument SET name = 'x'",
         "UPDATE instrument SET name = 'x'",
@@ -291,8 +299,12 @@ async def test_the_reader_reads_the_views_and_nothing_else(raw):
 
 async def test_the_views_show_an_absent_volume_as_null(raw):
     daily, hourly = await a_series(raw), await a_series(raw, "1h")
-    await raw.execute("INSERT INTO market_price_daily VALUES ($1, '2024-01-02Z', 2, 3, 1, 2.5, 'NaN', 1)", daily)
-    await raw.execute("INSERT INTO market_price_intraday VALUES ($1, '2024-01-02 09:00Z', 1, 1, 1, 1, 7, 1)", hourly)
+    await raw.execute(
+        "INSERT INTO market_price_daily VALUES ($1, '2024-01-02Z', 2, 3, 1, 2.5, 'NaN', 1)", daily
+    )
+    await raw.execute(
+        "INSERT INTO market_price_intraday VALUES ($1, '2024-01-02 09:00Z', 1, 1, 1, 1, 7, 1)", hourly
+    )
     found = await raw.fetch(
         "SELECT symbol, exchange, asset_class, currency, interval, source, basis, "
         "ts::text, open, high, low, close, volume FROM v_price ORDER BY interval"

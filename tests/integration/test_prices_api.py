@@ -73,7 +73,9 @@ async def test_symbols_as_asked_each_with_its_status(client, market):
     assert closes(body) == [20.0, 20.01, 20.02, 30.0, 40.0, 10.0, 10.01, 10.02]
     assert [one["symbol"] for one in body["data"]][3:5] == ["XNYS:TWIN", "OLD"]
     unknown = body["symbols"]["nobody"]
-    assert {unknown.pop(name) for name in ("instrument_id", "exchange", "currency", "source", "basis")} == {None}
+    assert {unknown.pop(name) for name in ("instrument_id", "exchange", "currency", "source", "basis")} == {
+        None
+    }
     assert unknown["interval"] == "1d"
     assert body["symbols"]["EMPTY"]["instrument_id"] == market["EMPTY"]
 
@@ -113,7 +115,9 @@ async def test_rows_alone_need_every_symbol_known(client, market, format_name):
     assert all(word in body["detail"] for word in ("x, y", "XNAS:TWIN", "XNYS:TWIN"))
     body = assert_problem(await client.get(PATH, params=query | {"symbols": "A,TWIN"}), 409, "symbols")
     assert "XNYS:TWIN" in body["detail"]
-    body = assert_problem(await client.get(f"{PATH}/latest", params=query | {"symbols": "A,x"}), 404, "symbols")
+    body = assert_problem(
+        await client.get(f"{PATH}/latest", params=query | {"symbols": "A,x"}), 404, "symbols"
+    )
     assert (await client.get(PATH, params=query | {"symbols": "A,EMPTY"})).status_code == 200
 
 
@@ -176,7 +180,12 @@ async def test_ranges(client, span, expected):
 
 async def test_one_series_answers_by_preference(client, app):
     await add_instrument(client)
-    stored = [("zeta", "raw", 1.0), ("alpha", "raw", 2.0), ("yahoo", "split", 3.0), ("ecb", "split_dividend", 4.0)]
+    stored = [
+        ("zeta", "raw", 1.0),
+        ("alpha", "raw", 2.0),
+        ("yahoo", "split", 3.0),
+        ("ecb", "split_dividend", 4.0),
+    ]
     chosen = []
     for source, basis, close in stored:
         await store(client, days(1, close=close), source=source, basis=basis)
@@ -209,7 +218,12 @@ async def test_latest(client, market):
         ("B", "2024-01-03T00:00:00Z", 20.02),
         ("A", "2024-01-02T00:00:00Z", 12.0),
     ]
-    assert [one["status"] for one in body["symbols"].values()] == ["complete", "empty", "complete", "not_found"]
+    assert [one["status"] for one in body["symbols"].values()] == [
+        "complete",
+        "empty",
+        "complete",
+        "not_found",
+    ]
     assert body["next_page_token"] is None
     query = {"instrument_ids": market["A"], "interval": "1d", "source": "api", "basis": "raw"}
     body = (await client.get(path, params=query)).json()

@@ -80,7 +80,8 @@ def test_addresses_of_databases(url, bare):
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://u:p4ssword@h/d", "host/d", "postgresql://u:p4ssword@h:port/d", "postgresql://u:p4ss/word@h/d"]
+    "url",
+    ["mysql://u:p4ssword@h/d", "host/d", "postgresql://u:p4ssword@h:port/d", "postgresql://u:p4ss/word@h/d"],
 )
 def test_what_is_no_address_is_not_repeated(url, project, bare):
     bare.setenv("DATABASE_URL", url)

@@ -9,7 +9,6 @@ from starlette.types import Receive, Scope, Send
 
 from market_data.api.encoders import Encoder
 
-
 _NEGOTIATED = {"Vary": "Accept"}
 """Tells caches that the same address has other answers (RFC 9110, section 12.5.5)."""
 

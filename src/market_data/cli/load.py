@@ -23,7 +23,8 @@ from market_data.schemas.fields import Exchange, Source, Symbol, TimeZone
 from market_data.schemas.ingestion import RunRead
 from market_data.schemas.instrument import InstrumentCreate
 from market_data.services.instrument import InstrumentService
-from market_data.services.upload import Constants, UploadRequest, UploadService
+from market_data.services.judging import Constants, UploadRequest
+from market_data.services.upload import UploadService
 
 app = typer.Typer()
 STDIN = "-"

@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
 from market_data.cli.output import notes
-from market_data.core.config import Settings
+from market_data.core.config import Settings, get_settings
+from market_data.db.home import hide_password
 from market_data.main import create_app
 
 _OPTIONS: dict[str, Any] = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 30}
@@ -90,7 +91,10 @@ def worker() -> FastAPI:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    return create_app()
+    settings = get_settings()
+    if settings.database_url is not None:
+        hide_password(settings.database_url.get_secret_value())
+    return create_app(settings)
 
 
 def _end_with(sentinel: int) -> None:

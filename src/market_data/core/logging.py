@@ -5,7 +5,7 @@ import logging.config
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -45,6 +45,15 @@ def _redacted(_logger: object, _method: str, event: MutableMapping[str, Any]) ->
     return event
 
 
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what is stderr now, which tests and daemons exchange."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def configure(level: str = "INFO", style: str = "console") -> None:
     """Send structlog's and the standard library's records through one formatter to stderr."""
     shared: list[structlog.typing.Processor] = [
@@ -79,7 +88,7 @@ def configure(level: str = "INFO", style: str = "console") -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"structured": formatter},
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+            "handlers": {"stderr": {"()": StderrHandler, "formatter": "structured"}},
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": dict.fromkeys(("httpx2", "httpcore2", "asyncio", "alembic", "uvicorn"), quiet),
         }

@@ -21,16 +21,21 @@ async def open_server(settings: Settings) -> AsyncIterator[str]:
     """
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
-        hide(engine_url(url).password or "")
+        hide_password(url)
         yield url
         return
     server = EmbeddedServer(settings.data_dir)
     url = await asyncio.to_thread(server.start)
-    hide(engine_url(url).password or "")
+    hide_password(url)
     try:
         yield url
     finally:
         await asyncio.to_thread(server.stop)
+
+
+def hide_password(url: str) -> None:
+    """Keep the password of a database out of this process's logs."""
+    hide(engine_url(url).password or "")
 
 
 def shell_url(url: str) -> str:

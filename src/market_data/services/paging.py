@@ -23,7 +23,7 @@ class SymbolKey(NamedTuple):
 class IdKey(NamedTuple):
     """Behind which row a list in order of id goes on."""
 
-    id: Annotated[int, msgspec.Meta(ge=1, lt=2**63)]
+    id: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 
 DAMAGED = (

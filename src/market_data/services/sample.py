@@ -15,7 +15,8 @@ from market_data.repositories.ingestion_run import IngestionRunRepository
 from market_data.repositories.instrument import InstrumentRepository
 from market_data.services.ingestion import IngestionService, IngestRequest
 from market_data.services.instrument import InstrumentService
-from market_data.services.upload import UploadRequest, UploadService
+from market_data.services.judging import UploadRequest
+from market_data.services.upload import UploadService
 
 Say = Callable[[str], None]
 

@@ -27,8 +27,8 @@ from market_data.core.vocabulary import SortOrder
 from market_data.etl.readers.format import MEDIA_TYPES, FileFormat
 from market_data.schemas.fields import ID_MAX, Exchange, IntervalText, Source, Symbol
 from market_data.schemas.ingestion import DeleteResult, IngestResult
+from market_data.services.judging import Constants
 from market_data.services.market_price import PriceQuery
-from market_data.services.upload import Constants
 
 router = APIRouter(tags=["prices"])
 

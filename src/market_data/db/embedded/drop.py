@@ -23,7 +23,7 @@ CLONE_NEWUSER = 0x10000000
 def enter_namespace(uid: int, gid: int) -> None:
     """Enter a new user namespace where our account is called ``uid``:``gid``. Linux only."""
     # Imported here: most starts need no namespace, and ctypes doubles the start time of this script.
-    import ctypes  # noqa: PLC0415
+    import ctypes  # noqa: PLC0415 # see above
 
     outer_uid, outer_gid = os.geteuid(), os.getegid()
     libc = ctypes.CDLL(None, use_errno=True)

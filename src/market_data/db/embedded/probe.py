@@ -83,7 +83,7 @@ def _run(folder: Folder, port: int, password: str) -> Answer:
 
 async def _converse(folder: Folder, port: int, password: str) -> Answer:
     # Imported late: the watcher waits for days, and should weigh little meanwhile.
-    import asyncpg  # noqa: PLC0415
+    import asyncpg  # noqa: PLC0415 # see above
 
     try:
         connection = await asyncpg.connect(

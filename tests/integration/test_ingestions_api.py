@@ -1,0 +1,376 @@
+"""Runs over HTTP: asked for, followed to their end, whatever that is; and which instrument a listing means."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from market_data.core.exceptions import (
+    InvalidInput,
+    MalformedAnswer,
+    ProviderAuthError,
+    SymbolNotFound,
+)
+from market_data.core.interval import Basis, Interval
+from market_data.core.vocabulary import AssetClass
+from market_data.db.liveness import Liveness
+from market_data.etl.provider import Listing, Page, ProviderSpec
+from market_data.etl.raw import RawBars
+from market_data.services.ingestion import IngestionService, IngestRequest
+from market_data.services.listing import settle_listing
+from market_data.services.run import RunService
+from tests.support.api import PREFIX, add_instrument, assert_problem, prices
+
+PATH = f"{PREFIX}/ingestions"
+LISTING = Listing(symbol="EURUSD", asset_class=AssetClass.FX, currency="USD", exchange="FX")
+SPEC = ProviderSpec(
+    name="ecb",
+    title="A fake",
+    covers="nothing",
+    homepage="https://example.test",
+    bases={Interval.D1: Basis.RAW},
+    asset_classes=(AssetClass.FX,),
+    requests_per_minute=1e9,
+)
+
+
+def page(closes: dict[str, float], listing: Listing = LISTING, rejections=()) -> Page:
+    column = np.array(list(closes.values()), "float64")
+    nothing = np.zeros(len(column), bool)
+    rows = RawBars(
+        stamp=np.array(list(closes), "datetime64[us]"),
+        open=column,
+        high=column,
+        low=column,
+        close=column,
+        volume=np.full(len(column), np.nan),
+        text=lambda row: f"row {row}",
+        running=nothing,
+        unreadable=nothing,
+    )
+    return Page(rows=rows, listing=listing, rejections=list(rejections))
+
+
+class Fake:
+    """A provider that answers what a test put under a symbol: pages, or an error to raise between them."""
+
+    spec = SPEC
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list] = {}
+        self.asked = []
+        self.started = asyncio.Event()
+
+    async def fetch_bars(self, request):
+        self.asked.append(request)
+        self.started.set()
+        for answer in self.answers[request.symbol]:
+            if isinstance(answer, Exception):
+                raise answer
+            if answer == "hang":
+                await asyncio.Event().wait()
+            yield answer
+
+    @asynccontextmanager
+    async def open(self, provider):
+        assert provider == "ecb"
+        yield self
+
+
+@pytest.fixture
+async def fake(app, database):
+    provider = Fake()
+    liveness = Liveness(database)
+    app.state.ingestions = IngestionService(database, liveness, open_client=provider.open)
+    yield provider
+    await app.state.ingestions.close()
+    await liveness.close()
+
+
+async def submit(client, *symbols, **values):
+    body = {"provider": "ecb", "symbols": list(symbols)} | values
+    answer = await client.post(PATH, json=body)
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["location"] == f"{PATH}/{answer.json()['id']}"
+    return answer
+
+
+async def follow(client, answer) -> dict:
+    """Ask for a run until it has ended."""
+    async with asyncio.timeout(20):
+        while True:
+            run = (await client.get(answer.headers["location"])).json()
+            if run["finished_at"] is not None:
+                return run
+
+
+def counts(run: dict) -> dict:
+    names = ("inserted", "updated", "unchanged", "unfinished", "rejected")
+    return {name: run[name] for name in names if run[name]}
+
+
+async def test_a_run_is_queued_and_followed_to_its_end(client, fake):
+    fake.answers["EURUSD"] = [page({"2024-01-02": 1.0956, "2024-01-03": 1.0919})]
+    queued = await submit(client, "EURUSD", start="2024-01-01", end="2024-01-03T00:00:00Z")
+    body = queued.json()
+    assert body["status"] == "queued"
+    assert (body["started_at"], body["finished_at"], body["error"]) == (None, None, None)
+    run = await follow(client, queued)
+    assert (run["status"], counts(run)) == ("succeeded", {"inserted": 1})
+    assert run["parameters"] == {
+        "provider": "ecb",
+        "symbols": ["EURUSD"],
+        "interval": "1d",
+        "start": "2024-01-01T00:00:00+00:00",
+        "end": "2024-01-03T00:00:00+00:00",
+        "exchange": None,
+        "name": None,
+    }
+    assert fake.asked[0].start == datetime(2024, 1, 1, tzinfo=UTC)
+    body = await prices(client, symbols="EURUSD")
+    assert [one["close"] for one in body["data"]] == [1.0956]
+    again = await follow(client, await submit(client, "EURUSD", end="2024-01-03"))
+    assert counts(again) == {"unchanged": 1}
+    fake.answers["EURUSD"] = [page({"2024-01-02": 1.0957, "2024-01-03": 1.0919})]
+    assert counts(await follow(client, await submit(client, "EURUSD"))) == {"inserted": 1, "updated": 1}
+
+
+async def test_rejections_and_unfinished_bars_are_told(client, fake):
+    today = np.datetime64("now", "D")
+    fake.answers["EURUSD"] = [
+        page({"2024-01-02": 1.1, "2024-01-03": -1.0, str(today): 1.2}, rejections=[("unreadable", "<?>")])
+    ]
+    run = await follow(client, await submit(client, "EURUSD"))
+    assert (run["status"], counts(run)) == ("partial", {"inserted": 1, "unfinished": 1, "rejected": 2})
+    kept = (await client.get(f"{PATH}/{run['id']}/rejections")).json()["data"]
+    assert [(one["symbol"], one["reason"], one["text"]) for one in kept] == [
+        ("EURUSD", "not_positive", "row 1"),
+        ("EURUSD", "unreadable", "<?>"),
+    ]
+    assert kept[0]["ts"] == "2024-01-03T00:00:00Z"
+
+
+async def test_a_symbol_that_fails_does_not_stop_the_others(client, fake):
+    fake.answers = {
+        "GONE": [SymbolNotFound("ecb", "no such symbol")],
+        "HALF": [page({"2024-01-02": 1.0}), MalformedAnswer("ecb", "cut off")],
+        "EURUSD": [page({"2024-01-03": 2.0})],
+    }
+    run = await follow(client, await submit(client, "GONE", "HALF", "EURUSD"))
+    assert (run["status"], counts(run)) == ("partial", {"inserted": 2})
+    assert run["error"] == "GONE: ecb: no such symbol; HALF: ecb: cut off"
+    run = await follow(client, await submit(client, "GONE"))
+    assert (run["status"], counts(run)) == ("failed", {})
+
+
+async def test_what_fails_for_all_symbols_alike_is_not_tried_on(client, fake):
+    fake.answers = {"A": [ProviderAuthError("ecb", "key refused")], "B": [], "C": []}
+    run = await follow(client, await submit(client, "A", "B", "C"))
+    assert run["status"] == "failed"
+    assert run["error"] == "A: ecb: key refused; 2 more symbols were not tried"
+    assert [one.symbol for one in fake.asked] == ["A"]
+
+
+async def test_an_unexpected_failure_is_recorded_without_its_text(client, fake, caplog):
+    fake.answers["A"] = [RuntimeError("apikey=secret")]
+    run = await follow(client, await submit(client, "A"))
+    assert (run["status"], run["error"]) == ("failed", "RuntimeError")
+
+
+async def test_a_provider_with_nothing_to_say(client, fake):
+    fake.answers["EURUSD"] = [page({})]
+    assert (await follow(client, await submit(client, "EURUSD")))["status"] == "succeeded"
+
+
+async def test_runs_end_as_cancelled_when_the_server_stops(client, app, fake):
+    fake.answers["A"] = ["hang"]
+    running = [await submit(client, "A") for _ in range(2)]
+    await fake.started.wait()
+    queued = await submit(client, "A")
+    assert (await client.get(queued.headers["location"])).json()["status"] == "queued"
+    await app.state.ingestions.close()
+    for answer in (*running, queued):
+        run = (await client.get(answer.headers["location"])).json()
+        assert run["status"] == "cancelled"
+        assert "repeating is safe" in run["error"]
+
+
+async def test_runs_of_dead_processes_are_interrupted_and_others_are_not(client, database):
+    liveness = Liveness(database)
+    alive = await liveness.assert_alive()
+    async with database.engine.begin() as connection:
+        insert = text(
+            "INSERT INTO ingestion_run (source, status, parameters, owner) VALUES ('api', :s, '{}', :o)"
+        )
+        for status, owner in (("running", 4711), ("queued", 4711), ("running", alive)):
+            await connection.execute(insert, {"s": status, "o": owner})
+    assert await RunService(database).interrupt_dead() == 2
+    assert await RunService(database).interrupt_dead() == 0
+    runs = (await client.get(PATH)).json()["data"]
+    assert [one["status"] for one in runs] == ["running", "interrupted", "interrupted"]
+    assert "repeating is safe" in runs[1]["error"]
+    assert runs[1]["finished_at"]
+    await liveness.close()
+    assert await RunService(database).interrupt_dead() == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"provider": "nobody"}, "provider"),
+        ({"provider": "a b"}, "provider"),
+        ({"provider": None}, "provider"),
+        ({"symbols": []}, "symbols"),
+        ({"symbols": "EURUSD"}, "symbols"),
+        ({"symbols": ["A B"]}, "symbols.0"),
+        ({"symbols": ["A"] * 1001}, "symbols"),
+        ({"interval": "1M"}, "interval"),
+        ({"interval": "1h"}, "interval"),
+        ({"interval": 5}, "interval"),
+        ({"start": "2024-01-02T00:00:00"}, "start"),
+        ({"start": 1704153600}, "start"),
+        ({"start": "2024-01-02", "end": "2024-01-01"}, "end"),
+        ({"exchange": "?"}, "exchange"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+async def test_wrong_requests_start_nothing(client, fake, changed, field):
+    body = {"provider": "ecb", "symbols": ["EURUSD"]} | changed
+    assert_problem(await client.post(PATH, json=body), 422, field)
+    assert (await client.get(PATH)).json()["data"] == []
+
+
+async def test_a_missing_key_is_told(client, fake, monkeypatch):
+    monkeypatch.delenv("ALPHA_VANTAGE_API_KEY", raising=False)
+    body = assert_problem(
+        await client.post(PATH, json={"provider": "alphavantage", "symbols": ["IBM"]}), 409, "provider"
+    )
+    assert "ALPHA_VANTAGE_API_KEY" in body["detail"]
+
+
+async def test_providers_tell_what_they_offer(client, monkeypatch):
+    monkeypatch.delenv("ALPHA_VANTAGE_API_KEY", raising=False)
+    body = (await client.get(f"{PREFIX}/providers")).json()
+    assert body["next_page_token"] is None
+    told = {one["name"]: one for one in body["data"]}
+    assert list(told) == sorted(told)
+    assert {"alphavantage", "binance", "ecb", "yahoo"} <= set(told)
+    assert (told["ecb"]["needs_key"], told["ecb"]["key_set"]) == (False, True)
+    assert (told["alphavantage"]["needs_key"], told["alphavantage"]["key_set"]) == (True, False)
+    assert told["ecb"]["basis"] == {"1d": "raw"}
+    monkeypatch.setenv("ALPHA_VANTAGE_API_KEY", "K3Y")
+    body = (await client.get(f"{PREFIX}/providers")).json()
+    assert {one["name"]: one["key_set"] for one in body["data"]}["alphavantage"] is True
+    assert "K3Y" not in str(body)
+
+
+async def test_a_wrong_provider_setting_is_told_as_unavailable(client, monkeypatch):
+    monkeypatch.setenv("ECB_BASE_URL", "ftp://somewhere")
+    body = assert_problem(await client.get(f"{PREFIX}/providers"), 503)
+    assert "ECB_BASE_URL" in body["detail"]
+
+
+async def test_runs_are_listed_newest_first_and_paged(client, fake):
+    fake.answers = {"A": [SymbolNotFound("ecb", "no")], "EURUSD": [page({"2024-01-02": 1.0})]}
+    for symbol in ("A", "EURUSD", "A", "EURUSD", "A"):
+        await follow(client, await submit(client, symbol))
+    whole = (await client.get(PATH)).json()["data"]
+    assert [one["id"] for one in whole] == [5, 4, 3, 2, 1]
+    first = (await client.get(PATH, params={"limit": 2, "status": "failed"})).json()
+    rest = await client.get(PATH, params={"status": "failed", "page_token": first["next_page_token"]})
+    assert [one["id"] for one in first["data"] + rest.json()["data"]] == [5, 3, 1]
+    assert rest.json()["next_page_token"] is None
+    assert (await client.get(PATH, params={"source": "yahoo"})).json()["data"] == []
+    token = {"page_token": first["next_page_token"]}
+    assert_problem(await client.get(PATH, params=token), 400, "page_token")
+    assert_problem(await client.get(f"{PATH}/1/rejections", params=token), 400, "page_token")
+    assert_problem(await client.get(PATH, params={"status": "done"}), 422, "status")
+    assert_problem(await client.get(f"{PATH}/99"), 404, "run_id")
+    assert_problem(await client.get(f"{PATH}/99/rejections"), 404, "run_id")
+    assert_problem(await client.get(f"{PATH}/x"), 422, "run_id")
+
+
+async def settle(database, symbol="eurusd=x", listing=LISTING, exchange=None) -> int:
+    async with database.session() as session:
+        return (await settle_listing(session, "fake", symbol, listing, exchange)).id
+
+
+async def test_a_listing_is_settled_once(client, database):
+    number = await settle(database)
+    body = (await client.get(f"{PREFIX}/instruments/{number}")).json()
+    assert (body["symbol"], body["exchange"], body["asset_class"]) == ("EURUSD", "FX", "fx")
+    await client.patch(f"{PREFIX}/instruments/{number}", json={"symbol": "EUR/USD"})
+    assert await settle(database) == number
+    assert await settle(database, "EURUSD=X") != number
+
+
+async def test_a_recycled_ticker_gets_a_new_instrument(client, database):
+    number = await settle(database)
+    await client.patch(f"{PREFIX}/instruments/{number}", json={"active": False})
+    fresh = await settle(database)
+    assert fresh != number
+    assert await settle(database) == fresh
+
+
+async def test_what_contradicts_the_catalogue_is_refused(database):
+    await settle(database)
+    euros = Listing(symbol="EURUSD", asset_class=AssetClass.FX, currency="EUR", exchange="FX")
+    with pytest.raises(InvalidInput, match="quotes eurusd=x in EUR.*is in USD"):
+        await settle(database, listing=euros)
+    with pytest.raises(InvalidInput, match="lists eurusd=x on FX, not XNAS"):
+        await settle(database, exchange="XNAS")
+
+
+async def test_nobody_guesses_where_a_symbol_trades(client, database):
+    silent = Listing(symbol="ACME", asset_class=AssetClass.EQUITY, currency="USD")
+    with pytest.raises(InvalidInput, match="the catalogue has none of that symbol: name it"):
+        await settle(database, "acme", silent)
+    number = await add_instrument(client)
+    assert await settle(database, "acme", silent) == number
+    await add_instrument(client, exchange="XNYS")
+    assert await settle(database, "acme", silent) == number  # settled before
+    with pytest.raises(InvalidInput, match="may be XNAS:ACME, XNYS:ACME: name it"):
+        await settle(database, "acme.us", silent)
+    assert await settle(database, "acme.us", silent, "XNYS") == number + 1
+    assert await settle(database, "acme.l", silent, "XLON") == number + 2
+
+
+async def test_the_same_listing_by_several_at_once(database):
+    found = await asyncio.gather(*(settle(database, f"pair{n % 2}") for n in range(6)))
+    assert len(set(found)) == 1
+
+
+async def test_a_run_fails_where_an_exchange_is_needed(client, fake):
+    silent = Listing(symbol="ACME", asset_class=AssetClass.EQUITY, currency="USD")
+    fake.answers["acme"] = [page({"2024-01-02": 1.0}, silent)]
+    run = await follow(client, await submit(client, "acme"))
+    assert run["status"] == "failed"
+    assert "does not say where ACME trades" in run["error"]
+    run = await follow(client, await submit(client, "acme", exchange="XNAS"))
+    assert (run["status"], counts(run)) == ("succeeded", {"inserted": 1})
+
+
+async def test_an_ingest_tells_its_progress(database, fake):
+    fake.answers["EURUSD"] = [page({"2024-01-02": 1.0}), page({"2024-01-03": 1.0})]
+    liveness, told = Liveness(database), []
+    service = IngestionService(database, liveness, open_client=fake.open)
+    run = await service.ingest(IngestRequest(provider="ecb", symbols=("EURUSD",)), told.append)
+    assert run.inserted == 2
+    assert [(one.symbol, one.symbols_done, one.symbols_wanted, one.bars) for one in told] == [
+        ("EURUSD", 0, 1, 0),
+        ("EURUSD", 0, 1, 1),
+        ("EURUSD", 0, 1, 2),
+    ]
+    with pytest.raises(InvalidInput, match="before start"):
+        await service.ingest(
+            IngestRequest(
+                provider="ecb",
+                symbols=("EURUSD",),
+                start=datetime(2024, 1, 2, tzinfo=UTC),
+                end=datetime(2024, 1, 1, tzinfo=UTC),
+            )
+        )
+    await liveness.close()

@@ -1,0 +1,172 @@
+"""The OpenAPI document is true: a property-based tester finds nothing undocumented, and never a 500."""
+
+import json
+import threading
+from contextlib import asynccontextmanager
+from functools import partial
+
+import httpx2
+import pytest
+import schemathesis
+import uvicorn
+from pydantic import SecretStr
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import StopReason, from_schema
+from schemathesis.engine.events import EngineFinished, FatalError, NonFatalError
+
+import market_data.main
+from market_data.core.config import Settings
+from market_data.core.exceptions import SymbolNotFound
+from market_data.main import create_app
+from market_data.services.ingestion import IngestionService
+from tests.support.api import INSTRUMENT, PREFIX, PROBLEM, days, row
+
+EXAMPLES = 25
+"""Of each operation in each phase."""
+
+SECONDS = 110
+"""The tester stops then, whatever is left."""
+
+CANNOT_BE_SAID = [400, 406, 413, 415, 422]
+"""What a schema cannot say: end before start, a foreign token, an unreadable body."""
+
+CONFIG = SchemathesisConfig.from_dict(
+    {
+        "seed": 7,
+        "max-time": SECONDS,
+        "generation": {"max-examples": EXAMPLES},
+        "checks": {
+            "enabled": True,
+            "positive_data_acceptance": {
+                "expected-statuses": ["2xx", *map(str, [*CANNOT_BE_SAID, 404, 409])]
+            },
+        },
+    }
+)
+
+
+class Nobody:
+    """A provider that knows no symbol: nothing leaves this machine."""
+
+    def __init__(self, name):
+        self.name = name
+
+    async def fetch_bars(self, request):
+        raise SymbolNotFound(self.name, "nothing is known here")
+        yield
+
+
+@asynccontextmanager
+async def nobody(name):
+    yield Nobody(name)
+
+
+@pytest.fixture(scope="module")
+def served(migrated):
+    """The API on a free port, with instruments, bars and runs."""
+    values = {name: field.default for name, field in Settings.model_fields.items()}
+    values |= {"database_url": SecretStr(migrated.url), "log_level": "ERROR", "max_body_bytes": 100_000}
+    with pytest.MonkeyPatch.context() as patched:
+        offline = partial(IngestionService, open_client=nobody)
+        patched.setattr(market_data.main, "IngestionService", offline)
+        config = uvicorn.Config(create_app(Settings.model_construct(**values)), port=0, log_config=None)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started and thread.is_alive():
+            thread.join(0.01)
+        address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        with httpx2.Client(base_url=address) as client:
+            seed(client)
+        yield address
+        server.should_exit = True
+        thread.join()
+
+
+def seed(client):
+    for symbol in ("ACME", "AAA", "0"):
+        client.post(f"{PREFIX}/instruments", json=INSTRUMENT | {"symbol": symbol}).raise_for_status()
+        rows = [*days(20), row("2024-02-30"), row("2024-03-01T12:00:00Z")]
+        stored = client.post(f"{PREFIX}/prices", params={"symbol": symbol, "interval": "1d"}, json=rows)
+        assert (stored.json()["inserted"], stored.json()["rejected"]) == (20, 2)
+
+
+@schemathesis.check
+def failures_are_problems_that_name_the_field(ctx, response, case):
+    if response.status_code < 400:
+        return
+    assert response.headers["content-type"] == [PROBLEM]
+    body = json.loads(response.content)
+    assert body["status"] == response.status_code
+    assert body["request_id"] == response.headers["x-request-id"][0]
+    assert body["detail"]
+    if response.status_code in CANNOT_BE_SAID:
+        assert body["errors"], body
+        assert all(error["field"] and error["message"] for error in body["errors"])
+
+
+def told(failure) -> str:
+    return f"{failure.operation}: {failure.title}: {failure.message}"
+
+
+def test_a_property_based_tester_finds_nothing(served):
+    schema = schemathesis.openapi.from_url(f"{served}/openapi.json", config=CONFIG)
+    happened = list(from_schema(schema).execute())
+    wrong = [str(event.info) for event in happened if isinstance(event, NonFatalError | FatalError)]
+    finished = happened[-1]
+    assert isinstance(finished, EngineFinished)
+    assert wrong + sorted(told(failure) for failure in finished.failures) == []
+    assert finished.stop_reason in {StopReason.COMPLETED, StopReason.MAX_TIME}
+
+
+def documented(served):
+    return httpx2.get(f"{served}/openapi.json").json()
+
+
+def test_every_call_of_the_contract_is_documented(served):
+    paths = documented(served)["paths"]
+    found = {
+        f"{method.upper()} {path.removeprefix(PREFIX)}" for path, told in paths.items() for method in told
+    }
+    assert found == {
+        "GET /health",
+        "GET /health/live",
+        "GET /health/ready",
+        "GET /instruments",
+        "POST /instruments",
+        "GET /instruments/{instrument_id}",
+        "PATCH /instruments/{instrument_id}",
+        "DELETE /instruments/{instrument_id}",
+        "GET /instruments/{instrument_id}/prices",
+        "DELETE /instruments/{instrument_id}/prices",
+        "GET /series",
+        "GET /prices",
+        "POST /prices",
+        "GET /prices/latest",
+        "POST /ingestions",
+        "GET /ingestions",
+        "GET /ingestions/{run_id}",
+        "GET /ingestions/{run_id}/rejections",
+        "GET /providers",
+    }
+
+
+def test_every_failure_is_documented_as_a_problem(served):
+    for path, told in documented(served)["paths"].items():
+        for method, operation in told.items():
+            for status, answer in operation["responses"].items():
+                assert "X-Request-ID" in answer["headers"], (method, path, status)
+                if status >= "400":
+                    assert list(answer["content"]) == [PROBLEM], (method, path, status)
+            assert {"500", "503"} <= set(operation["responses"])
+
+
+def test_no_parameter_may_be_null(served):
+    text = json.dumps(
+        [op.get("parameters") for told in documented(served)["paths"].values() for op in told.values()]
+    )
+    assert '"null"' not in text
+
+
+def test_the_document_is_served_for_people_too(served):
+    assert httpx2.get(f"{served}/docs").status_code == 200
