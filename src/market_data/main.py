@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from market_data import __version__
 from market_data.api import documentation, problems
 from market_data.api.context import BodyLimit, RequestContext
+from market_data.api.head import HeadAsGet
 from market_data.api.routes import health, ingestions, instruments, prices, providers, series
 from market_data.core import logging
 from market_data.core.config import Settings, get_settings
@@ -66,5 +67,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     bulk = f"{settings.api_prefix}/prices"
     app.add_middleware(BodyLimit, bulk_path=bulk, bulk_bytes=settings.max_body_bytes)
     problems.install(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(RequestContext)  # the outermost: the last one added
     return app

@@ -23,6 +23,15 @@ _DESCRIPTIONS = {
     500: "An unexpected error; the log lines of its request_id tell more.",
     503: "The database does not answer.",
 }
+_CELLS = {
+    "symbol": "Text: of an active instrument.",
+    "exchange": "Text: where several exchanges have the symbol.",
+    "instrument_id": "Whole number: instead of a symbol.",
+    "interval": "Text: span of the bar, such as 1d.",
+    "ts": "Text: start of the bar, RFC 3339 with an offset, or a date.",
+    **dict.fromkeys(("open", "high", "low", "close"), "Number."),
+    "volume": "Number, or null where there is none.",
+}
 _PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
 _REQUEST_ID = {"X-Request-ID": {"schema": {"type": "string"}, "description": "Echoed or made."}}
 Responses = dict[int | str, dict[str, Any]]
@@ -66,15 +75,17 @@ def body_of_bars(media_types: list[str]) -> dict[str, Any]:
     """Document a body of bars in any format."""
     row = {
         "type": "object",
-        "properties": {
-            **{name: {"type": "string"} for name in ("symbol", "exchange", "interval", "ts")},
-            "instrument_id": {"type": "integer"},
-            **{name: {"type": "number"} for name in ("open", "high", "low", "close")},
-            "volume": {"type": ["number", "null"]},
-        },
+        "description": "One bar. A cell that cannot be read does not stop the others: its row is rejected.",
+        "properties": {name: {"description": told} for name, told in _CELLS.items()},
     }
     rows = {"type": "array", "items": row}
-    wrapped = {"type": "object", "required": ["data"], "properties": {"data": rows}}
+    columns = {
+        "type": "object",
+        "description": "Columns of one length, as the format `columns` has them.",
+        "additionalProperties": {"type": "array"},
+    }
+    data = {"anyOf": [rows, columns]}
+    wrapped = {"type": "object", "required": ["data"], "properties": {"data": data}}
     content: dict[str, Any] = {
         kind: {"schema": {"type": "string", "format": "binary"}} for kind in media_types
     }

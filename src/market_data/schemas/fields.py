@@ -55,7 +55,9 @@ _CURRENCY = r"^[A-Z0-9]{2,12}$"
 _SOURCE = r"^[a-z0-9][a-z0-9_.-]{0,31}$"
 _ISIN = r"^[A-Z]{2}[A-Z0-9]{9}[0-9]$"
 _FIGI = r"^[B-DF-HJ-NP-TV-Z]{2}G[B-DF-HJ-NP-TV-Z0-9]{8}[0-9]$"
+SYMBOLS = r"^[ -~]+$"
 MEANING = {
+    SYMBOLS: "must be symbols such as AAPL,XNAS:MSFT in printable ASCII",
     _SYMBOL: "must be 1-32 printable ASCII characters without comma or space",
     _EXCHANGE: "must be a MIC such as XNAS or a venue code: 1-16 letters, digits, dots, dashes",
     _CURRENCY: "must be a code such as USD or BTC: 2-12 capital letters and digits",

@@ -10,7 +10,7 @@ from market_data.core.bars import Bars
 from market_data.core.vocabulary import RunStatus
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database, Session
-from market_data.etl.transformers.rejection import KEPT, Rejections
+from market_data.etl.transformers.rejection import KEPT, Rejections, cut
 from market_data.models import IngestionRun, Rejection
 from market_data.repositories.ingestion_run import IngestionRunRepository, RunFilter
 from market_data.repositories.market_price_writer import BarWriter, SeriesKey, WriteCounts
@@ -142,5 +142,5 @@ class RunRecorder:
         """Record the outcome and return the whole record."""
         async with self._database.session() as session:
             runs = IngestionRunRepository(session)
-            await runs.finish(self.run_id, status, error)
+            await runs.finish(self.run_id, status, None if error is None else cut(error))
             return await runs.get(self.run_id)
