@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     documentation.install(app)
     bulk = f"{settings.api_prefix}/prices"
     app.add_middleware(BodyLimit, bulk_path=bulk, bulk_bytes=settings.max_body_bytes)
-    problems.install(app)
     app.add_middleware(HeadAsGet)
+    problems.install(app)
     app.add_middleware(RequestContext)  # the outermost: the last one added
     return app

@@ -1,6 +1,7 @@
 """`market-data ingest` against a vendor's server on this machine, well-behaved and not."""
 
 import json
+import os
 import re
 import threading
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from market_data.etl import http
-from tests.support.command import invoke, run
+from tests.support.command import ended, invoke, run, start, until
 from tests.support.provider_contract import PAYLOADS, content
 from tests.support.vendor import Question, Reply, Vendor, serving
 
@@ -168,6 +169,23 @@ def test_one_symbol_that_fails_does_not_stop_the_others(here):
         assert "partial: 2 inserted" in outcome.out
         assert "NONEUSDT: binance: Invalid symbol." in outcome.complaint
         assert "BTCUSDT (2 of 2)" in outcome.err  # plain lines, as this is no terminal
+
+
+def test_on_a_terminal(stored):
+    case = CASES[1]
+    go_on = threading.Event()
+    with serving(lambda _: Reply(case.body(), stall=go_on)) as vendor:
+        screen, terminal = os.openpty()
+        process = start(*case.args, env=stored | variables(case, vendor) | {"TERM": "xterm"}, stderr=terminal)
+        until(lambda: vendor.asked, "the question")
+        until(lambda: b"BTCUSDT" in os.read(screen, 65536), "a bar with the symbol")
+        go_on.set()
+        os.set_blocking(screen, False)
+        outcome = ended(process)
+        assert (outcome.code, "2 inserted" in outcome.out) == (0, True)
+        assert b"error" not in os.read(screen, 65536)
+        os.close(terminal)
+        os.close(screen)
 
 
 def test_as_a_process(stored):

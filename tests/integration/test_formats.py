@@ -121,7 +121,7 @@ async def test_each_format_holds_the_values_that_were_given(client, bars, format
 @pytest.mark.parametrize("format_name", MEDIA_TYPES)
 async def test_random_doubles_come_back_bit_for_bit(client, database, format_name):
     number = await add_instrument(client)
-    generator = random.Random(7)
+    generator = random.Random(7)  # noqa: S311 # figures, not secrets
     values = [
         float(f"{generator.uniform(-1, 1):.14e}") * 10.0 ** generator.randint(-12, 12) for _ in range(20_000)
     ]

@@ -21,7 +21,9 @@ async def test_head_of_an_error(client: httpx2.AsyncClient) -> None:
     assert head.headers["content-type"] == "application/problem+json"
 
 
-async def test_head_of_a_stream_stops_it(client: httpx2.AsyncClient, app: FastAPI) -> None:
+async def test_head_of_a_stream_stops_it(
+    client: httpx2.AsyncClient, app: FastAPI, capsys: pytest.CaptureFixture[str]
+) -> None:
     await api.add_instrument(client, "LONG")
     minutes = [f"2024-01-{1 + i // 1440:02d}T{i // 60 % 24:02d}:{i % 60:02d}:00Z" for i in range(20_000)]
     await api.store(client, [api.row(ts) for ts in minutes], symbol="LONG", interval="1m")
@@ -29,5 +31,6 @@ async def test_head_of_a_stream_stops_it(client: httpx2.AsyncClient, app: FastAP
     assert head.status_code == 200
     assert head.content == b""
     assert head.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "unexpected error" not in capsys.readouterr().err
     async with app.state.database.reading() as raw:  # the stream's connection is free again and works
         assert await raw.fetchval("SELECT 1") == 1

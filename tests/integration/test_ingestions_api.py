@@ -1,4 +1,4 @@
-"""Runs over HTTP: asked for, followed to their end, whatever that is; and which instrument a listing means."""
+"""Runs over HTTP, followed to their end, whatever that is; and which instrument a listing means."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -20,9 +20,8 @@ from market_data.db.liveness import Liveness
 from market_data.etl.provider import Listing, Page, ProviderSpec
 from market_data.etl.raw import RawBars
 from market_data.services.ingestion import IngestionService, IngestRequest
-from market_data.services.listing import settle_listing
 from market_data.services.run import RunService
-from tests.support.api import PREFIX, add_instrument, assert_problem, prices
+from tests.support.api import PREFIX, assert_problem, prices
 
 PATH = f"{PREFIX}/ingestions"
 LISTING = Listing(symbol="EURUSD", asset_class=AssetClass.FX, currency="USD", exchange="FX")
@@ -291,56 +290,6 @@ async def test_runs_are_listed_newest_first_and_paged(client, fake):
     assert_problem(await client.get(f"{PATH}/99"), 404, "run_id")
     assert_problem(await client.get(f"{PATH}/99/rejections"), 404, "run_id")
     assert_problem(await client.get(f"{PATH}/x"), 422, "run_id")
-
-
-async def settle(database, symbol="eurusd=x", listing=LISTING, exchange=None) -> int:
-    async with database.session() as session:
-        return (await settle_listing(session, "fake", symbol, listing, exchange)).id
-
-
-async def test_a_listing_is_settled_once(client, database):
-    number = await settle(database)
-    body = (await client.get(f"{PREFIX}/instruments/{number}")).json()
-    assert (body["symbol"], body["exchange"], body["asset_class"]) == ("EURUSD", "FX", "fx")
-    await client.patch(f"{PREFIX}/instruments/{number}", json={"symbol": "EUR/USD"})
-    assert await settle(database) == number
-    assert await settle(database, "EURUSD=X") != number
-
-
-async def test_a_recycled_ticker_gets_a_new_instrument(client, database):
-    number = await settle(database)
-    await client.patch(f"{PREFIX}/instruments/{number}", json={"active": False})
-    fresh = await settle(database)
-    assert fresh != number
-    assert await settle(database) == fresh
-
-
-async def test_what_contradicts_the_catalogue_is_refused(database):
-    await settle(database)
-    euros = Listing(symbol="EURUSD", asset_class=AssetClass.FX, currency="EUR", exchange="FX")
-    with pytest.raises(InvalidInput, match="quotes eurusd=x in EUR.*is in USD"):
-        await settle(database, listing=euros)
-    with pytest.raises(InvalidInput, match="lists eurusd=x on FX, not XNAS"):
-        await settle(database, exchange="XNAS")
-
-
-async def test_nobody_guesses_where_a_symbol_trades(client, database):
-    silent = Listing(symbol="ACME", asset_class=AssetClass.EQUITY, currency="USD")
-    with pytest.raises(InvalidInput, match="the catalogue has none of that symbol: name it"):
-        await settle(database, "acme", silent)
-    number = await add_instrument(client)
-    assert await settle(database, "acme", silent) == number
-    await add_instrument(client, exchange="XNYS")
-    assert await settle(database, "acme", silent) == number  # settled before
-    with pytest.raises(InvalidInput, match="may be XNAS:ACME, XNYS:ACME: name it"):
-        await settle(database, "acme.us", silent)
-    assert await settle(database, "acme.us", silent, "XNYS") == number + 1
-    assert await settle(database, "acme.l", silent, "XLON") == number + 2
-
-
-async def test_the_same_listing_by_several_at_once(database):
-    found = await asyncio.gather(*(settle(database, f"pair{n % 2}") for n in range(6)))
-    assert len(set(found)) == 1
 
 
 async def test_a_run_fails_where_an_exchange_is_needed(client, fake):

@@ -19,11 +19,11 @@ from market_data.services.paging import encode_token
 from tests.support.api import PREFIX, add_instrument, assert_problem, days, prices, store
 
 PATH = f"{PREFIX}/prices"
-START = datetime(2000, 1, 1)
+START = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def flat(stamps, close: float = 1.0) -> Bars:
-    ts = np.array(sorted(stamps), "datetime64[us]")
+    ts = np.array([stamp.replace(tzinfo=None) for stamp in sorted(stamps)], "datetime64[us]")
     column = np.full(len(ts), close)
     return Bars(ts, column, column, column, column, column)
 
@@ -108,7 +108,7 @@ async def test_any_pages_are_the_whole(client, database, counts, limit, sort, st
         await write(database, instrument, flat(stamps) if stamps else Bars.empty())
         inside = [f"2000-01-01T00:{n:02d}:00Z" for n in range(count) if start <= n < max(start, end)]
         expected += [(symbol, ts, 1.0) for ts in (inside if sort == "asc" else reversed(inside))]
-    span = [START.replace(tzinfo=UTC) + timedelta(minutes=n) for n in (start, max(start, end))]
+    span = [START + timedelta(minutes=n) for n in (start, max(start, end))]
     query = {
         "symbols": ",".join(symbols),
         "interval": "1m",
@@ -173,15 +173,15 @@ async def test_limit_and_format_may_change_on_the_way(client, token):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda token: "",
-        lambda token: "x",
-        lambda token: "!!!!",
+        lambda _: "",
+        lambda _: "x",
+        lambda _: "!!!!",
         lambda token: token[:-1],
         lambda token: token + "A",
         lambda token: token[:9] + ("A" if token[9] != "A" else "B") + token[10:],
         lambda token: token.swapcase(),
         lambda token: token + "é",
-        lambda token: base64.urlsafe_b64encode(b"\x00" * 40).decode(),
+        lambda _: base64.urlsafe_b64encode(b"\x00" * 40).decode(),
     ],
 )
 async def test_a_damaged_token_is_refused(client, token, damage):

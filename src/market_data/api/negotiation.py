@@ -63,7 +63,7 @@ def choose(format_name: str | None, accept: str | None) -> type[Encoder]:
     return _BY_TYPE[best]
 
 
-def _format(
+async def _format(
     format_name: Annotated[
         str | None,
         Query(

@@ -161,14 +161,13 @@ async def _http(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> list[str]:
     """List what a path serves; a router knows only the methods of the first route that fits."""
-    return [
-        method
-        for method in ("GET", "HEAD", "POST", "PATCH", "DELETE")
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.router.routes
-        )
-    ]
+    routes, scope = request.app.router.routes, request.scope
+
+    def served(method: str) -> bool:
+        return any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+
+    found = [method for method in ("GET", "POST", "PATCH", "DELETE") if served(method)]
+    return [*found[:1], "HEAD", *found[1:]] if "GET" in found else found  # see `HeadAsGet`
 
 
 class LastResort:

@@ -38,16 +38,18 @@ async def _joined(begun: Sequence[bytes], pieces: AsyncGenerator[bytes]) -> Asyn
 async def respond(request: Request, encoder: Encoder) -> Response:
     """Answer with bars.
 
-    Row formats with a limit are collected, because the link to the next page is a header.
+    Collected are small answers, for which a stream costs more than it saves, and row formats with a limit,
+    because the link to the next page is a header.
     """
-    if encoder.envelope or encoder.page.limit is None:
+    page = encoder.page
+    if not page.is_small and (encoder.envelope or page.limit is None):
         pieces = encoder.stream()
         # The start of an answer comes before its query and rows after: a query that fails is an error,
         # not half an answer.
         begun = [await anext(pieces), await anext(pieces)]
         return BarStream(begun, pieces, encoder.media_type)
     body = b"".join([piece async for piece in encoder.stream()])
-    token = encoder.page.summary().next_page_token
+    token = None if encoder.envelope else page.summary().next_page_token
     headers = dict(_NEGOTIATED)
     if token is not None:
         following = request.url.include_query_params(page_token=token)

@@ -35,6 +35,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         announce(self._settings)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; a second Ctrl-C gives up waiting for requests, but running ingests are still recorded."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Be stopped by signals as uvicorn is, but not raise them again: the database is stopped after."""

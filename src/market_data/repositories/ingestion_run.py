@@ -139,8 +139,3 @@ class IngestionRunRepository:
         if after is not None:
             query = query.where(Rejection.id > after)
         return list(await self._session.scalars(query))
-
-    async def count_rejections(self, run_id: int) -> int:
-        """Return how many refused rows of a run are kept."""
-        query = select(func.count()).select_from(Rejection).where(Rejection.run_id == run_id)
-        return int(await self._session.scalar(query) or 0)

@@ -78,17 +78,6 @@ class SeriesRepository:
         rows = await self._session.execute(query)
         return [StoredSeries(*row) for row in rows]  # type: ignore[arg-type] # with bars, first and last are set
 
-    async def with_bars(self, instrument_ids: Sequence[int], interval: Interval) -> list[Series]:
-        """Return all series of these instruments in this interval that have bars."""
-        query = select(Series).where(
-            Series.instrument_id.in_(instrument_ids), Series.interval == interval, Series.bar_count > 0
-        )
-        return list(await self._session.scalars(query))
-
-    async def with_ids(self, ids: Sequence[int]) -> list[Series]:
-        """Return those of these that exist."""
-        return list(await self._session.scalars(select(Series).where(Series.id.in_(ids))))
-
     async def of_instrument(self, instrument_id: int) -> list[Series]:
         """Return every series of an instrument, empty ones included."""
         query = select(Series).where(Series.instrument_id == instrument_id).order_by(Series.id)

@@ -11,7 +11,7 @@ import numpy as np
 
 from market_data.core.interval import Interval
 from market_data.core.vocabulary import SortOrder, SymbolStatus
-from market_data.repositories.market_price import BarBlock, BarReader, SeriesRange
+from market_data.repositories.market_price import PAGE_ROWS, BarBlock, BarReader, SeriesRange
 from market_data.repositories.price_source import Listed, StoredKey
 from market_data.services.naming import Named
 from market_data.services.paging import encode_token
@@ -83,6 +83,12 @@ class PricePage:
     def labels(self) -> list[str]:
         """The symbols as they were asked; a block's positions point into it."""
         return [name.asked for name in self.names]
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it cannot hold more rows than are read at once."""
+        most = self.limit if self.each is None else self.each * len(self.names)
+        return most is not None and most < PAGE_ROWS
 
     def _ranges(self) -> list[SeriesRange]:
         first = self.cursor.position if self.cursor else 0

@@ -61,12 +61,8 @@ class ArrowEncoder(Encoder):
 
     def table(self, block: BarBlock) -> pa.RecordBatch:
         """Return rows as a record batch of that schema."""
-        bars = block.bars
-        symbols = pa.array(self.page.labels, pa.string()).take(pa.array(block.position))
-        ts = pa.array(bars.ts, _TYPES[1])
-        prices = [pa.array(column) for column in (bars.open, bars.high, bars.low, bars.close)]
-        volume = pa.array(bars.volume, from_pandas=True)  # NaN is null
-        return pa.record_batch([symbols, ts, *prices, volume], schema=self._schema)
+        columns = self.batch(block, pa.array(block.bars.ts, _TYPES[1])).columns
+        return pa.record_batch(columns, schema=self._schema)
 
     def start(self) -> bytes:
         """Return the schema message."""

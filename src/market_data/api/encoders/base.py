@@ -4,12 +4,14 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import msgspec
 import polars as pl
+import pyarrow as pa
 
-from market_data.api.encoders.text import rfc3339_series
+from market_data.api.encoders.text import rfc3339_array
+from market_data.core.bars import COLUMNS
 from market_data.repositories.market_price import BarBlock
 from market_data.services.price_page import PricePage
 
@@ -28,7 +30,7 @@ class Encoder(ABC):
 
     def __init__(self, page: PricePage) -> None:
         self.page = page
-        self._labels = pl.Series("symbol", page.labels, pl.String)
+        self._labels = pa.array(page.labels, pa.string())
 
     def start(self) -> bytes:
         """Return what precedes the rows."""
@@ -42,18 +44,18 @@ class Encoder(ABC):
         """Return what follows the rows, once all were read."""
         return b""
 
-    def symbols(self, block: BarBlock) -> pl.Series:
-        """Return the symbol of every row as it was asked."""
-        return self._labels.gather(block.position)
+    def batch(self, block: BarBlock, ts: pa.Array) -> pa.RecordBatch:
+        """Return rows as Arrow columns, with the `ts` given; an absent volume is null."""
+        bars = block.bars
+        symbols = self._labels.take(pa.array(block.position))
+        prices = [pa.array(column) for column in (bars.open, bars.high, bars.low, bars.close)]
+        volume = pa.array(bars.volume, from_pandas=True)  # NaN is null
+        return pa.record_batch([symbols, ts, *prices, volume], names=COLUMNS)
 
     def text_frame(self, block: BarBlock) -> pl.DataFrame:
-        """Return rows for text formats: ts as RFC 3339 in UTC, an absent volume as null."""
-        bars = block.bars
-        volume = pl.Series("volume", bars.volume).fill_nan(None)
-        columns = {"open": bars.open, "high": bars.high, "low": bars.low, "close": bars.close}
-        return pl.DataFrame(
-            {"symbol": self.symbols(block), "ts": rfc3339_series(bars.ts), **columns, "volume": volume}
-        )
+        """Return rows for text formats: ts as RFC 3339 in UTC."""
+        frame = pl.from_arrow(self.batch(block, rfc3339_array(block.bars.ts)))
+        return cast("pl.DataFrame", frame)
 
     async def stream(self) -> AsyncGenerator[bytes]:
         """Yield the whole answer in pieces, holding a block at a time."""

@@ -1,7 +1,6 @@
 """Timestamps as text, for the formats that need it: a gather from two small tables instead of formatting."""
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -33,9 +32,8 @@ def rfc3339(ts: Stamps) -> NDArray[np.uint8]:
     return written
 
 
-def rfc3339_series(ts: Stamps) -> pl.Series:
-    """Write stamps as a string column named `ts`."""
+def rfc3339_array(ts: Stamps) -> pa.StringArray:
+    """Write stamps as an Arrow column of strings."""
     written = rfc3339(ts)
     ends = np.arange(len(ts) + 1, dtype="int32") * WIDTH
-    texts = pa.StringArray.from_buffers(len(ts), pa.py_buffer(ends), pa.py_buffer(written))
-    return pl.Series("ts", texts, pl.String)
+    return pa.StringArray.from_buffers(len(ts), pa.py_buffer(ends), pa.py_buffer(written))

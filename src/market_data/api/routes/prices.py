@@ -1,5 +1,6 @@
 """Bars out, bars in, bars taken back."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -47,38 +48,42 @@ LimitQuery = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
 class Span:
-    """What both bar queries take: which bars of which time, and how many."""
+    """Which bars of which time, how many, and in which format."""
 
-    def __init__(
-        self,
-        encoder: Format,
-        interval: IntervalQuery,
-        start: StartQuery = None,
-        end: EndQuery = None,
-        source: SourceQuery = None,
-        basis: BasisQuery = None,
-        limit: LimitQuery = None,
-        sort: SortQuery = SortOrder.ASC,
-        page_token: PageToken = None,
-    ) -> None:
-        if start is not None and end is not None and end < start:
-            raise InvalidInput("end", f"{end.isoformat()} lies before start {start.isoformat()}")
-        self.encoder = encoder
-        self.fields: dict[str, Any] = {
-            "interval": interval,
-            "start": start,
-            "end": end,
-            "source": source,
-            "basis": basis,
-            "limit": _limit(encoder, limit),
-            "sort": sort,
-            "page_token": page_token,
-            "all_known": not encoder.envelope,
-        }
+    encoder: type[Encoder]
+    fields: dict[str, Any]
 
 
-SpanQuery = Annotated[Span, Depends()]
+async def _span(
+    encoder: Format,
+    interval: IntervalQuery,
+    start: StartQuery = None,
+    end: EndQuery = None,
+    source: SourceQuery = None,
+    basis: BasisQuery = None,
+    limit: LimitQuery = None,
+    sort: SortQuery = SortOrder.ASC,
+    page_token: PageToken = None,
+) -> Span:
+    if start is not None and end is not None and end < start:
+        raise InvalidInput("end", f"{end.isoformat()} lies before start {start.isoformat()}")
+    fields = {
+        "interval": interval,
+        "start": start,
+        "end": end,
+        "source": source,
+        "basis": basis,
+        "limit": _limit(encoder, limit),
+        "sort": sort,
+        "page_token": page_token,
+        "all_known": not encoder.envelope,
+    }
+    return Span(encoder, fields)
+
+
+SpanQuery = Annotated[Span, Depends(_span)]
 
 
 def _limit(encoder: type[Encoder], limit: int | None) -> int | None:
@@ -144,7 +149,7 @@ async def delete_prices(
     return DeleteResult(deleted=await service.delete(instrument_id, interval, source, basis, start, end))
 
 
-def _constants(
+async def _constants(
     symbol: Annotated[Symbol | None, Query(description="Of all rows, where no column says it.")] = None,
     exchange: Annotated[Exchange | None, Query(description="Of all rows.")] = None,
     instrument_id: Annotated[int | None, Query(ge=1, le=ID_MAX, description="Of all rows.")] = None,
