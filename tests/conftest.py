@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import httpx2
+import hypothesis
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
@@ -23,6 +24,10 @@ from market_data.db.session import Database
 from market_data.main import create_app
 
 API = "/api/v1"
+
+# A busy machine is no finding, and CI tries the same examples every time.
+hypothesis.settings.register_profile("ours", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+hypothesis.settings.load_profile("ours")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -201,6 +201,23 @@ async def test_a_writer_that_gets_out_of_the_way_is_not_noticed(client, acme, mo
     assert [run[n] for n in ("inserted", "unchanged", "rejected")] == [1, 3, 1]
 
 
+async def test_an_upload_that_is_stopped_is_recorded_as_cancelled(client, acme, monkeypatch):
+    reached = asyncio.Event()
+
+    async def hang(*_):
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(BarWriter, "upsert", hang)
+    uploading = asyncio.create_task(post_rows(client, days(5), symbol="ACME", interval="1d"))
+    await reached.wait()
+    uploading.cancel()
+    await asyncio.gather(uploading, return_exceptions=True)
+    run = (await client.get(f"{PREFIX}/ingestions/2")).json()
+    assert (run["status"], run["inserted"], run["error"]) == ("cancelled", 0, "stopped; repeating is safe")
+    assert len((await prices(client))["data"]) == 3
+
+
 async def test_a_database_that_is_gone_is_503(client, app):
     there, gone = app.state.database, Database("postgresql://nobody@127.0.0.1:1/none")
     app.state.database = gone

@@ -61,3 +61,10 @@ async def test_nobody_guesses_where_a_symbol_trades(client, database):
 async def test_the_same_listing_by_several_at_once(database):
     found = await asyncio.gather(*(settle(database, f"pair{n % 2}") for n in range(6)))
     assert len(set(found)) == 1
+
+
+async def test_a_listing_against_the_rules_is_refused_by_itself(client, database):
+    too_long = Listing(symbol="X" * 33, asset_class=AssetClass.EQUITY, currency="USD", exchange="XNAS")
+    with pytest.raises(InvalidInput, match="cannot be added as it is listed, symbol"):
+        await settle(database, "x", too_long)
+    assert (await client.get(f"{PREFIX}/instruments")).json()["data"] == []

@@ -1,10 +1,15 @@
 """Which instrument a provider means by its own symbol: settled once, never guessed."""
 
+from dataclasses import asdict
+
+from pydantic import ValidationError
+
 from market_data.core.exceptions import InstrumentExists, InvalidInput
 from market_data.db.session import Session
 from market_data.etl.provider import Listing
 from market_data.models import Instrument
 from market_data.repositories.instrument import InstrumentRepository
+from market_data.schemas.instrument import InstrumentCreate
 
 
 async def settle_listing(
@@ -55,18 +60,27 @@ async def _by_venue(
 
 
 async def _added(instruments: InstrumentRepository, listing: Listing, venue: str) -> Instrument:
+    values = _checked(listing, venue)
     try:
         async with instruments.savepoint():
-            return await instruments.create(
-                Instrument(
-                    symbol=listing.symbol,
-                    exchange=venue,
-                    asset_class=listing.asset_class,
-                    currency=listing.currency,
-                    name=listing.name,
-                    timezone=listing.timezone,
-                )
-            )
+            return await instruments.create(Instrument(**values.model_dump()))
     except InstrumentExists:  # another process added it a moment ago
         found = await instruments.with_symbols([listing.symbol])
         return next(one for one in found if one.active and one.exchange == venue)
+
+
+def _checked(listing: Listing, venue: str) -> InstrumentCreate:
+    """Hold what a provider says to the rules of the catalogue.
+
+    Raises:
+        InvalidInput: it breaks one.
+
+    """
+    try:
+        return InstrumentCreate.model_validate(asdict(listing) | {"exchange": venue})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        problem = f"{first['loc'][0]} {str(first['input'])[:80]!r}: {first['msg']}"
+        raise InvalidInput(
+            "symbols", f"{listing.symbol[:64]} cannot be added as it is listed, {problem}"
+        ) from None

@@ -132,7 +132,9 @@ class UploadService:
         shown: list[ShownRejection],
     ) -> None:
         """Store chunks in one transaction; start again when another writer was in the way."""
-        for left in reversed(range(ATTEMPTS)):
+        left = ATTEMPTS
+        while True:
+            left -= 1
             shown.clear()
             try:
                 async with recorder.transaction() as session, aclosing(chunks()) as ready:
