@@ -77,7 +77,7 @@ class _Connection(asyncio.Protocol):
         else:
             self._needed = end + 4
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # asyncio's signature
         if not self._done.done():
             self._done.set_result(None)
 

@@ -31,10 +31,10 @@ def _chart(title: str, results: Sequence[Result]) -> str:
     widest = max([ratio for _, ratio in rows] + [1.2])
     scale = 420 / widest
     height = 40 + _BAR * len(rows)
+    size = f'width="760" height="{height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{height}" font-family="sans-serif" '
-        'font-size="12">',
-        f'<rect width="760" height="{height}" fill="white"/><text x="8" y="18" font-weight="bold">{title}</text>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
+        f'<rect {size} fill="white"/><text x="8" y="18" font-weight="bold">{title}</text>',
     ]
     for number, (name, ratio) in enumerate(rows):
         y = 30 + _BAR * number

@@ -1,5 +1,6 @@
 """All commands in one tree, and how any of them ends: 0 done, 1 errors or rejections, 2 wrong usage."""
 
+import sys
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -41,14 +42,16 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command, and turn what stops it into a line on stderr and an exit code."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a closed pipe shows here, and not when the interpreter ends
         except (KeyboardInterrupt, Exception) as error:
             from market_data.cli.endings import exit_code  # noqa: PLC0415 # see above: --help needs none of it
 
             code = exit_code(error)
             if code is None:
                 raise
-        raise typer.Exit(code)
+            raise typer.Exit(code) from None
+        return result
 
 
 app = typer.Typer(
