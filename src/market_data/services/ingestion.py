@@ -12,7 +12,6 @@ import structlog
 from market_data.core import clock
 from market_data.core.exceptions import (
     InvalidInput,
-    MarketDataError,
     ProviderAuthError,
     ProviderError,
     ProviderRateLimited,
@@ -143,15 +142,8 @@ class IngestionService:
         """Do the work between the record's start and finish, whatever happens in between."""
         with structlog.contextvars.bound_contextvars(run_id=recorder.run_id, provider=request.provider):
             await recorder.start()
-            try:
+            async with recorder.recorded():
                 succeeded, failures = await self._work(recorder, request, on_progress)
-            except asyncio.CancelledError:
-                await asyncio.shield(recorder.finish(RunStatus.CANCELLED, "stopped; repeating is safe"))
-                raise
-            except Exception as error:
-                known = isinstance(error, MarketDataError)
-                await recorder.finish(RunStatus.FAILED, str(error) if known else type(error).__name__)
-                raise
             status = _outcome(recorder, succeeded, failures)
             run = await recorder.finish(status, "; ".join(failures) or None)
             _log.info("run finished", status=status, **recorder.counts)

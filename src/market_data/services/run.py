@@ -1,5 +1,6 @@
 """Runs: the record of every ingest, kept in the same transactions as the bars it speaks of."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from market_data.core.bars import Bars
+from market_data.core.exceptions import MarketDataError
 from market_data.core.vocabulary import RunStatus
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database, Session
@@ -136,6 +138,19 @@ class RunRecorder:
                 yield session
         except BaseException:
             self.counts, self._kept = before
+            raise
+
+    @asynccontextmanager
+    async def recorded(self) -> AsyncIterator[None]:
+        """Record how work ends that does not reach its end."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            await asyncio.shield(self.finish(RunStatus.CANCELLED, "stopped; repeating is safe"))
+            raise
+        except Exception as error:
+            known = isinstance(error, MarketDataError)
+            await self.finish(RunStatus.FAILED, str(error) if known else type(error).__name__)
             raise
 
     async def finish(self, status: RunStatus, error: str | None = None) -> IngestionRun:

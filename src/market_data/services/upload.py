@@ -1,16 +1,15 @@
 """Bars from HTTP bodies, in one transaction each, and from files, chunk by chunk."""
 
-import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import BinaryIO, cast
 
 import structlog
 
-from market_data.core.exceptions import ConcurrentChange, MarketDataError
+from market_data.core.exceptions import ConcurrentChange
 from market_data.core.interval import Alignment, Basis
 from market_data.core.vocabulary import RunStatus
 from market_data.db.liveness import Liveness
@@ -89,7 +88,7 @@ class UploadService:
             stream = cast("BinaryIO", spooled)
             recorder = await self._begin(request)
             shown: list[ShownRejection] = []
-            async with _recorded(recorder):
+            async with recorder.recorded():
                 await self._commit(recorder, lambda: self._rewound(stream, request), shown)
         counts = recorder.counts
         await recorder.finish(RunStatus.PARTIAL if counts["rejected"] else RunStatus.SUCCEEDED)
@@ -109,7 +108,7 @@ class UploadService:
         recorder = await self._begin(request)
         rows = 0
         reading = aclosing(judged_chunks(self._database, stream, request))
-        async with _recorded(recorder), reading as chunks:
+        async with recorder.recorded(), reading as chunks:
             async for judged in chunks:
                 await self._commit(recorder, partial(_single, judged), [])
                 rows += judged.rows
@@ -155,20 +154,6 @@ class UploadService:
 
 async def _single(judged: Judged) -> AsyncGenerator[Judged]:
     yield judged
-
-
-@asynccontextmanager
-async def _recorded(recorder: RunRecorder) -> AsyncIterator[None]:
-    """Record how work ends that does not reach its end."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        await asyncio.shield(recorder.finish(RunStatus.CANCELLED, "stopped; repeating is safe"))
-        raise
-    except Exception as error:
-        known = isinstance(error, MarketDataError)
-        await recorder.finish(RunStatus.FAILED, str(error) if known else type(error).__name__)
-        raise
 
 
 def _show(shown: list[ShownRejection], judged: Judged) -> None:
