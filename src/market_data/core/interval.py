@@ -7,6 +7,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from market_data.core.exceptions import InvalidInput
+
 Stamps = NDArray[np.datetime64]
 """Bar starts: numpy datetime64[us], UTC."""
 
@@ -164,3 +166,14 @@ def parse_instant(text: str) -> datetime:
 def _no_time(text: str) -> ValueError:
     hint = " (a + in a URL must be written %2B)" if " " in text else ""
     return ValueError(f"{text[:40]!r} is not a time: write 2024-01-02 or 2024-01-02T09:30:00Z{hint}")
+
+
+def require_range(start: datetime | None, end: datetime | None) -> None:
+    """Refuse a range that ends before it starts.
+
+    Raises:
+        InvalidInput: it does; the field is `end`.
+
+    """
+    if start is not None and end is not None and end < start:
+        raise InvalidInput("end", f"{end.isoformat()} lies before start {start.isoformat()}")

@@ -91,6 +91,17 @@ def key_is_set(client: Client) -> bool:
     return not client.spec.needs_key or (isinstance(settings, KeyedSettings) and bool(settings.key))
 
 
+def require_key(client: Client) -> None:
+    """Refuse a provider that cannot be asked.
+
+    Raises:
+        ProviderAuthError: it needs a key and none is set; names the variable.
+
+    """
+    if not key_is_set(client):
+        raise ProviderAuthError(client.spec.name, f"needs an API key: set {key_variable(client)}")
+
+
 @asynccontextmanager
 async def open_client(
     provider: str | Client, transport: httpx2.AsyncBaseTransport | None = None
@@ -107,8 +118,7 @@ async def open_client(
     """
     client = find_provider(provider) if isinstance(provider, str) else provider
     settings = settings_of(client)
-    if not key_is_set(client):
-        raise ProviderAuthError(client.spec.name, f"needs an API key: set {key_variable(client)}")
+    require_key(client)
     secrets = settings.secrets()
     logging.hide(*secrets)
     http = HttpClient(

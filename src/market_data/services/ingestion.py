@@ -16,12 +16,12 @@ from market_data.core.exceptions import (
     ProviderError,
     ProviderRateLimited,
 )
-from market_data.core.interval import Interval
+from market_data.core.interval import Interval, require_range
 from market_data.core.vocabulary import AssetClass, RunStatus
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
 from market_data.etl.provider import BarRequest, Page, ProviderClient, ProviderSpec
-from market_data.etl.registry import find_provider, key_is_set, key_variable, open_client
+from market_data.etl.registry import find_provider, open_client, require_key
 from market_data.etl.transformers.normalise import normalise
 from market_data.etl.transformers.rejection import Rejections
 from market_data.etl.transformers.rules import Rules
@@ -225,10 +225,8 @@ def _ready(request: IngestRequest) -> ProviderSpec:
     if request.interval not in client.spec.bases:
         offered = ", ".join(client.spec.bases)
         raise InvalidInput("interval", f"{client.spec.name} has no {request.interval} bars; it has {offered}")
-    if request.start is not None and request.end is not None and request.end < request.start:
-        raise InvalidInput("end", f"{request.end.isoformat()} lies before start {request.start.isoformat()}")
-    if not key_is_set(client):
-        raise ProviderAuthError(client.spec.name, f"needs an API key: set {key_variable(client)}")
+    require_range(request.start, request.end)
+    require_key(client)
     return client.spec
 
 

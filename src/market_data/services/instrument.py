@@ -12,7 +12,7 @@ from market_data.repositories.instrument import InstrumentFilter, InstrumentRepo
 from market_data.repositories.market_price_writer import BarWriter
 from market_data.repositories.series import SeriesRepository
 from market_data.services.naming import Named, name_symbols, possible_exchanges, possible_symbols
-from market_data.services.paging import SymbolKey, decode_token, encode_token
+from market_data.services.paging import SymbolKey, cut_page, resume
 
 IDENTITY = frozenset({"symbol", "exchange", "currency", "asset_class"})
 """What bars were stored under; it may change only while there are none."""
@@ -44,12 +44,10 @@ class InstrumentService:
 
         """
         query = ("instruments", asdict(wanted))
-        after = decode_token(page_token, query, SymbolKey) if page_token is not None else None
+        after = resume(page_token, query, SymbolKey)
         async with self._database.session() as session:
             found = await InstrumentRepository(session).list_(wanted, limit=limit + 1, after=after)
-        page = found[:limit]
-        more = len(found) > limit
-        return page, encode_token((page[-1].symbol, page[-1].id), query) if more else None
+        return cut_page(found, limit, query, lambda one: (one.symbol, one.id))
 
     async def create(self, values: Mapping[str, Any]) -> Instrument:
         """Add an instrument.

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+from collections.abc import Callable, Sequence
 from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from market_data.core.exceptions import InvalidPageToken
 
 KeyT = TypeVar("KeyT")
+ItemT = TypeVar("ItemT")
 
 
 # Whoever knows a query can make a token of it, so what a token holds is checked like any other input.
@@ -60,3 +62,21 @@ def decode_token(token: str, query: object, key_type: type[KeyT]) -> KeyT:
     except (binascii.Error, ValueError, msgspec.DecodeError):
         pass
     raise InvalidPageToken(DAMAGED)
+
+
+def resume(page_token: str | None, query: object, key_type: type[KeyT]) -> KeyT | None:
+    """Read behind which row a list goes on; None at its beginning.
+
+    Raises:
+        InvalidPageToken: the token is damaged, or another query made it.
+
+    """
+    return None if page_token is None else decode_token(page_token, query, key_type)
+
+
+def cut_page(
+    found: Sequence[ItemT], limit: int, query: object, key_of: Callable[[ItemT], object]
+) -> tuple[list[ItemT], str | None]:
+    """Return a page of rows of which one more than `limit` was read, and the token of the next page."""
+    page = list(found[:limit])
+    return page, encode_token(key_of(page[-1]), query) if len(found) > limit else None

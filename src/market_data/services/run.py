@@ -16,7 +16,7 @@ from market_data.etl.transformers.rejection import KEPT, Rejections, cut
 from market_data.models import IngestionRun, Rejection
 from market_data.repositories.ingestion_run import IngestionRunRepository, RunFilter
 from market_data.repositories.market_price_writer import BarWriter, SeriesKey, WriteCounts
-from market_data.services.paging import IdKey, decode_token, encode_token
+from market_data.services.paging import IdKey, cut_page, resume
 
 
 class RunService:
@@ -45,11 +45,10 @@ class RunService:
 
         """
         query = ("runs", asdict(wanted))
-        after = decode_token(page_token, query, IdKey) if page_token is not None else None
+        after = resume(page_token, query, IdKey)
         async with self._database.session() as session:
             found = await IngestionRunRepository(session).list_(wanted, limit=limit + 1, after=after)
-        page = found[:limit]
-        return page, encode_token((page[-1].id,), query) if len(found) > limit else None
+        return cut_page(found, limit, query, lambda one: (one.id,))
 
     async def list_rejections(
         self, run_id: int, *, limit: int, page_token: str | None
@@ -62,13 +61,12 @@ class RunService:
 
         """
         query = ("rejections", run_id)
-        after = decode_token(page_token, query, IdKey).id if page_token is not None else None
+        after = resume(page_token, query, IdKey)
         async with self._database.session() as session:
             runs = IngestionRunRepository(session)
             await runs.get(run_id)
-            found = await runs.list_rejections(run_id, limit=limit + 1, after=after)
-        page = found[:limit]
-        return page, encode_token((page[-1].id,), query) if len(found) > limit else None
+            found = await runs.list_rejections(run_id, limit=limit + 1, after=after.id if after else None)
+        return cut_page(found, limit, query, lambda one: (one.id,))
 
     async def interrupt_dead(self) -> int:
         """Mark the unfinished runs of processes that died as interrupted; return how many."""

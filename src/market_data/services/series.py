@@ -7,7 +7,7 @@ from market_data.core.interval import Basis
 from market_data.db.session import Database
 from market_data.repositories.price_source import StoredKey
 from market_data.repositories.series import SeriesFilter, SeriesRepository, StoredSeries
-from market_data.services.paging import SymbolKey, decode_token, encode_token
+from market_data.services.paging import SymbolKey, cut_page, resume
 
 _BASES = list(Basis)
 
@@ -28,12 +28,10 @@ class SeriesService:
 
         """
         query = ("series", asdict(wanted))
-        after = decode_token(page_token, query, SymbolKey) if page_token is not None else None
+        after = resume(page_token, query, SymbolKey)
         async with self._database.session() as session:
             found = await SeriesRepository(session).list_(wanted, limit=limit + 1, after=after)
-        page = found[:limit]
-        more = len(found) > limit
-        return page, encode_token((page[-1].symbol, page[-1].id), query) if more else None
+        return cut_page(found, limit, query, lambda one: (one.symbol, one.id))
 
 
 def preferred(

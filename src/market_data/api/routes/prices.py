@@ -23,7 +23,7 @@ from market_data.api.negotiation import Format
 from market_data.api.routes.instruments import InstrumentId
 from market_data.api.streaming import respond
 from market_data.core.exceptions import InvalidInput
-from market_data.core.interval import Alignment, Basis
+from market_data.core.interval import Alignment, Basis, require_range
 from market_data.core.vocabulary import SortOrder
 from market_data.etl.readers.format import MEDIA_TYPES, FileFormat
 from market_data.schemas.fields import ID_MAX, Exchange, IntervalText, Source, Symbol
@@ -67,8 +67,7 @@ async def _span(
     sort: SortQuery = SortOrder.ASC,
     page_token: PageToken = None,
 ) -> Span:
-    if start is not None and end is not None and end < start:
-        raise InvalidInput("end", f"{end.isoformat()} lies before start {start.isoformat()}")
+    require_range(start, end)
     fields = {
         "interval": interval,
         "start": start,
@@ -144,8 +143,7 @@ async def delete_prices(
     end: EndQuery = None,
 ) -> DeleteResult:
     """Take a bad import back."""
-    if start is not None and end is not None and end < start:
-        raise InvalidInput("end", f"{end.isoformat()} lies before start {start.isoformat()}")
+    require_range(start, end)
     return DeleteResult(deleted=await service.delete(instrument_id, interval, source, basis, start, end))
 
 
