@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import structlog
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from market_data.db.liveness import Liveness
 from market_data.db.session import Database
 from market_data.services.ingestion import IngestionService
 from market_data.services.run import RunService
+from market_data.services.sealing import BackgroundSealing
 from market_data.services.upload import UploadService
 
 _DESCRIPTION = """Bars of any instrument, interval and source, exact and idempotent in, fast out.
@@ -41,7 +43,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         interrupted = await RunService(database).interrupt_dead()
         if interrupted:
             _log.warning("runs of dead processes were marked as interrupted", runs=interrupted)
+        sealing = BackgroundSealing(database, timedelta(seconds=settings.seal_after_seconds))
         yield
+        await sealing.close()
         await app.state.ingestions.close()
     finally:
         await liveness.close()

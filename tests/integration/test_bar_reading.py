@@ -13,15 +13,19 @@ from market_data.core.bars import Bars
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import SortOrder
 from market_data.db.session import READERS
-from market_data.repositories.market_price import BLOCK_ROWS, BarReader, SeriesRange
+from market_data.repositories.market_price import BarReader, SeriesRange
 from market_data.repositories.market_price_writer import SeriesKey
+from market_data.services.sealing import SealingService
 from tests.support.bars import add_instruments, bars, day, fetch, upsert
+
+MOST_ROWS = 2 * 16_384 + 5760
+"""A batch may outgrow what it should have by its growth and one block."""
 
 
 async def read(database, interval, ranges, **options):
     found = []
     async for block in BarReader(database).stream(interval, ranges, **options):
-        assert len(block.bars) <= BLOCK_ROWS
+        assert 0 < len(block.bars) <= MOST_ROWS
         found += zip(block.position.tolist(), block.bars.ts.tolist(), block.bars.close.tolist(), strict=True)
     return found
 
@@ -41,6 +45,8 @@ async def test_numbers_come_back_bit_for_bit(database, texts):
     ((series,),) = await fetch(database, "SELECT max(id) FROM series")
     found = await read(database, Interval.D1, [SeriesRange(0, series)])
     assert [close.hex() for *_, close in found] == [value.hex() for value in values]
+    assert await SealingService(database).seal() == 1
+    assert await read(database, Interval.D1, [SeriesRange(0, series)]) == found
     async with database.engine.begin() as connection:
         await connection.execute(text("TRUNCATE instrument, series, market_price_daily CASCADE"))
 
@@ -59,8 +65,11 @@ def naive(number: int) -> datetime:
     return day(number).replace(tzinfo=None)
 
 
-async def test_the_reader_keeps_the_order_of_ranges(database, three_series):
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_the_reader_keeps_the_order_of_ranges(database, three_series, sealed):
     many, none, few = three_series
+    if sealed:
+        assert await SealingService(database).seal() == 6
     ranges = [
         SeriesRange(3, few, day(10), day(12)),
         SeriesRange(5, none),
@@ -81,14 +90,24 @@ async def test_the_reader_keeps_the_order_of_ranges(database, three_series):
     turned = sorted(expected, key=lambda row: (row[0], -row[1].timestamp()))
     assert await read(database, Interval.D1, ranges, sort=SortOrder.DESC) == turned
     assert await read(database, Interval.D1, ranges, limit=3) == expected[:3]
-    assert await read(database, Interval.D1, ranges, each=1) == [expected[n] for n in (0, 2, 4, 6)]
-    latest = await read(database, Interval.D1, ranges, each=1, sort=SortOrder.DESC)
-    assert latest == [expected[n] for n in (1, 3, 5, 6)]
+    assert await read(database, Interval.D1, ranges, limit=7) == expected
     assert await read(database, Interval.D1, []) == []
-    assert await read(database, Interval.H1, ranges) == []
 
 
-async def test_the_reader_gives_long_ranges_in_blocks(database, three_series):
+async def test_latest_is_the_newest_bar_of_each_series(database, three_series):
+    many, none, few = three_series
+    ranges = [SeriesRange(3, few), SeriesRange(5, none), SeriesRange(6, many), SeriesRange(8, few)]
+    (block,) = [block async for block in BarReader(database).latest(Interval.D1, ranges)]
+    assert block.position.tolist() == [3, 6, 8]
+    assert block.bars.close.tolist() == [-50.0, 20_000.0, -50.0]
+    assert [block async for block in BarReader(database).latest(Interval.D1, ranges[1:2])] == []
+    assert [block async for block in BarReader(database).latest(Interval.D1, [])] == []
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_the_reader_gives_long_ranges_in_blocks(database, three_series, sealed):
+    if sealed:
+        await SealingService(database).seal()
     found = await read(database, Interval.D1, [SeriesRange(0, three_series[0])])
     assert [close for *_, close in found] == [float(n + 1) for n in range(20_000)]
     back = await read(database, Interval.D1, [SeriesRange(0, three_series[0])], sort=SortOrder.DESC)

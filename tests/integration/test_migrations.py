@@ -12,7 +12,7 @@ from market_data.core.exceptions import SchemaMismatch
 from market_data.db import migrations
 from market_data.db.session import Database
 
-REVISIONS = ["0001", "0002"]
+REVISIONS = ["0001", "0002", "0003"]
 VIEWS = ["v_instrument", "v_price", "v_rejection", "v_run", "v_series"]
 TABLES = [
     "alembic_version",
@@ -20,6 +20,7 @@ TABLES = [
     "instrument",
     "market_price_daily",
     "market_price_intraday",
+    "price_block",
     "provider_symbol",
     "rejection",
     "series",

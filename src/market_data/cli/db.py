@@ -4,11 +4,13 @@ import typer
 
 from market_data.cli.options import Json
 from market_data.cli.output import DONE, FAILED, complain, notes, print_fields, print_json
-from market_data.cli.running import opened_at_any_schema, run_async
+from market_data.cli.progress import Shown
+from market_data.cli.running import opened, opened_at_any_schema, run_async
 from market_data.core.config import get_settings
 from market_data.db import migrations
 from market_data.db.home import open_server, shell_url
 from market_data.db.info import describe
+from market_data.services.sealing import SealingService
 
 app = typer.Typer()
 _db = typer.Typer(
@@ -87,6 +89,43 @@ def info(json: Json = False) -> None:
     if settings.database_url is None:
         found["data_dir"] = str(settings.data_dir)
     print_json(found) if json else print_fields(found)
+
+
+@_db.command(epilog="Example: market-data db seal")
+def seal(json: Json = False) -> None:
+    """Build the column index of every stretch of bars that has none; `serve` does so by itself."""
+
+    async def work() -> int:
+        async with opened() as database:
+            with Shown() as shown:
+                return await SealingService(database).seal(
+                    on_blocks=lambda done: shown.show("sealing", f"{done} blocks")
+                )
+
+    sealed = run_async(work)
+    print_json({"sealed": sealed}) if json else typer.echo(f"{sealed} blocks sealed")
+
+
+@_db.command(epilog="Example: market-data db reindex   (after bars were written with SQL)")
+def reindex(json: Json = False) -> None:
+    """Count every series from its rows and build the column index anew; safe at any time."""
+
+    async def work() -> tuple[int, int]:
+        async with opened() as database:
+            service = SealingService(database)
+            with Shown() as shown:
+                bars = await service.reindex(
+                    lambda done, total, bars: shown.show("counting", f"{bars} bars", done - 1, total)
+                )
+                return bars, await service.seal(
+                    on_blocks=lambda done: shown.show("sealing", f"{done} blocks")
+                )
+
+    bars, sealed = run_async(work)
+    if json:
+        print_json({"bars": bars, "sealed": sealed})
+    else:
+        typer.echo(f"{bars} bars counted, {sealed} blocks sealed")
 
 
 @_db.command(epilog='Example: psql "$(market-data db url)"   (while `market-data serve` runs)')

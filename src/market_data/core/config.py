@@ -42,6 +42,15 @@ class Settings(BaseSettings):
     debug: bool = Field(default=False, description="Log SQL and tracebacks.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
     log_format: Literal["console", "json"] = Field("console", description="For people, or one JSON a line.")
+    seal_after_seconds: int = Field(
+        60,
+        ge=0,
+        le=86_400,
+        description="Bars that rest for so long get the column index that speeds reads up. 0: never.",
+    )
+    frame_cache_bytes: int = Field(
+        64 * 1024**2, ge=0, description="Memory of a process for answers it gave before. 0: none are kept."
+    )
     max_body_bytes: int = Field(512 * 1024**2, ge=1024, description="Largest HTTP body, in bytes.")
     source_preference: Annotated[tuple[str, ...], NoDecode] = Field(
         ("ecb", "binance", "alphavantage", "yahoo"),

@@ -12,6 +12,9 @@ from market_data.core.exceptions import InvalidInput
 Stamps = NDArray[np.datetime64]
 """Bar starts: numpy datetime64[us], UTC."""
 
+BLOCK_BARS = 5760
+"""Bars a block has room for: four days of minutes, sixteen years of days."""
+
 _EPOCH_MONDAY = np.datetime64("1970-01-05", "us")
 
 
@@ -67,6 +70,11 @@ class Interval(StrEnum):
     def duration(self) -> timedelta:
         """Length of one bar; of the longest month for `1mo`."""
         return timedelta(minutes=_MINUTES[self]) if self in _MINUTES else timedelta(days=31)
+
+    @property
+    def block(self) -> timedelta:
+        """Length of a block: what is versioned, cached and indexed as one. Blocks are counted from 1970."""
+        return BLOCK_BARS * self.duration
 
     def floor(self, stamps: Stamps) -> Stamps:
         """Start of the bar each instant lies in. Shape, dtype (datetime64[us], UTC) and NaT are kept."""

@@ -1,4 +1,4 @@
-"""PostgreSQL's binary COPY format as NumPy columns, both ways.
+"""PostgreSQL's binary format as NumPy columns: rows to COPY in, and gathered values on their way out.
 
 Every column is NOT NULL, so each row has one fixed width and a file of rows is an array of records.
 Format: https://www.postgresql.org/docs/current/sql-copy.html (File Formats, Binary Format).
@@ -49,40 +49,7 @@ class RowFormat:
             rows[f"value{position}"] = (column - _EPOCH).view("int64") if name == "timestamptz" else column
         return rows.tobytes()
 
-    def decode(self, rows: bytes | bytearray | memoryview) -> list[NDArray[Any]]:
-        """Read whole rows, without header and trailer, as native columns."""
-        table = np.frombuffer(rows, self.record)
-        return [_native(name, table[f"value{position}"]) for position, name in enumerate(self.types)]
 
-    @staticmethod
-    def decode_column(kind: str, values: bytes) -> NDArray[Any]:
-        """Read the values of one column, sent one behind the other without sizes."""
-        return _native(kind, np.frombuffer(values, _WIRE[kind]))
-
-
-class RowBuffer:
-    """Gathers a COPY stream's pieces, which end anywhere, and hands out the whole rows."""
-
-    def __init__(self, row_bytes: int) -> None:
-        self._row_bytes = row_bytes
-        self._pending = bytearray()
-        self._header_seen = False
-
-    def feed(self, piece: bytes) -> None:
-        """Take the next piece of the stream."""
-        self._pending += piece
-        if not self._header_seen and len(self._pending) >= len(HEADER):
-            del self._pending[: len(HEADER)]
-            self._header_seen = True
-
-    @property
-    def rows(self) -> int:
-        """Whole rows waiting."""
-        return len(self._pending) // self._row_bytes if self._header_seen else 0
-
-    def take(self, rows: int) -> bytes:
-        """Remove and return this many whole rows."""
-        size = rows * self._row_bytes
-        taken = bytes(memoryview(self._pending)[:size])
-        del self._pending[:size]
-        return taken
+def read_column(kind: str, values: bytes) -> NDArray[Any]:
+    """Read the values of one column, sent one behind the other without sizes."""
+    return _native(kind, np.frombuffer(values, _WIRE[kind]))

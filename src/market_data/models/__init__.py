@@ -8,6 +8,7 @@ from market_data.models.market_price import (
     MarketPriceIntraday,
     bar_table,
 )
+from market_data.models.price_block import PriceBlock
 from market_data.models.series import Series
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Instrument",
     "MarketPriceDaily",
     "MarketPriceIntraday",
+    "PriceBlock",
     "ProviderSymbol",
     "Rejection",
     "Series",

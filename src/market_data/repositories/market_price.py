@@ -1,36 +1,40 @@
 """Bars out: one reader of blocks of columns, in the order asked and in constant memory.
 
-Whole ranges come by binary COPY. A page of few rows comes by a prepared statement that sends each column as
-one value: COPY cannot be prepared, and planning it costs more than such a page does.
+Each block of a series is answered by its sealed columns, or by its rows while it has none that are valid;
+one statement gives both, so both are of one moment. Rows come as one value per column, which PostgreSQL
+gathers nearly as fast as COPY sends them, and which can be prepared, read in batches and left at any time.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 
+import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
 from market_data.core.bars import Bars
 from market_data.core.interval import Interval
 from market_data.core.vocabulary import SortOrder
-from market_data.db.binary_copy import RowBuffer, RowFormat
+from market_data.db.binary_copy import read_column
+from market_data.db.column_block import decode
 from market_data.db.session import Database, Raw
 from market_data.models import bar_table
 
-BLOCK_ROWS = 16_384
-"""Rows a block holds at most: some 1.3 MB on the wire."""
 PAGE_ROWS = 2048
-"""Rows up to which an answer of bounded size is fetched as one page."""
-_FIRST_ROWS = 1024
-"""Rows of the first block, so that the first bytes leave within milliseconds."""
-_RUN_OUT_SECONDS = 0.02
-_QUEUED = 16
-"""Pieces read ahead of the consumer; then the server is made to wait."""
-_FORMAT = RowFormat("int4", "timestamptz", "float8", "float8", "float8", "float8", "float8")
+"""Rows up to which an answer of bounded size is tried in one statement."""
+_BATCH_ROWS = 16_384
+"""Rows a batch should have: some 0.8 MB of columns."""
+_MOST_BLOCKS = 256
+_PAGE_BLOCKS = 2
+"""Blocks such a statement reads: what a page of a dense series lies in."""
+_COLUMNS = ("ts", "open", "high", "low", "close", "volume")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_BLOCK, _LAST_BLOCK = -(2**31), 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,83 +56,147 @@ class BarBlock:
     bars: Bars
 
 
-def _instant(value: datetime | None, default: str) -> str:
-    return f"'{default if value is None else value.isoformat()}'::timestamptz"
+@dataclass(frozen=True, slots=True)
+class BlockSpan:
+    """Numbers of the first and last block that a range touches."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, interval: Interval, start: datetime | None, end: datetime | None) -> "BlockSpan":
+        """Return those of start <= ts < end."""
+        first = _FIRST_BLOCK if start is None else (start - _EPOCH) // interval.block
+        last = _LAST_BLOCK if end is None else (end - timedelta.resolution - _EPOCH) // interval.block
+        return cls(first, last)
+
+    def beyond(self, number: int, sort: SortOrder) -> "BlockSpan":
+        """Return what is left once this block was read."""
+        if sort is SortOrder.ASC:
+            return replace(self, first=number + 1)
+        return replace(self, last=number - 1)
 
 
-def _ranges(ranges: Sequence[SeriesRange]) -> str:
-    return ", ".join(
-        f"({r.position:d}, {r.series_id:d}, {_instant(r.start, '-infinity')}, {_instant(r.end, 'infinity')})"
-        for r in ranges
-    )
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A range and what is left of it to read."""
+
+    range: SeriesRange
+    span: BlockSpan
 
 
-def _query(
-    interval: Interval, ranges: Sequence[SeriesRange], sort: SortOrder, limit: int | None, each: int | None
-) -> str:
-    """Build the statement. COPY takes no parameters: only ints and ISO instants are written into it.
+def gathered() -> str:
+    """Write the expressions that gather bars as one value per column, for `read_columns`."""
+    sends = ["timestamptz_send", *["float8send"] * (len(_COLUMNS) - 1)]
+    return ", ".join(f"string_agg({send}({c}), '')" for send, c in zip(sends, _COLUMNS, strict=True))
 
-    One LATERAL scan of the key per range; the nested loop keeps the ranges' order, which the reader verifies.
-    """
-    limits = (f"LIMIT {each:d}" if each is not None else "", f"LIMIT {limit:d}" if limit is not None else "")
-    return f"""
-        SELECT w.position, b.ts, b.open, b.high, b.low, b.close, b.volume
-        FROM (VALUES {_ranges(ranges)}) AS w(position, series_id, lower, upper)
-        CROSS JOIN LATERAL (
-            SELECT ts, open, high, low, close, volume FROM {bar_table(interval)} p
-            WHERE p.series_id = w.series_id AND p.ts >= w.lower AND p.ts < w.upper
-            ORDER BY ts {sort.value} {limits[0]}
-        ) b {limits[1]}
-        """  # noqa: S608 # nothing but ints, instants and our own names
+
+def read_columns(values: Sequence[Any]) -> Bars:
+    """Read gathered bars; all values are None where there are no bars."""
+    ts, *floats = values
+    if ts is None:
+        return Bars.empty()
+    return Bars(read_column("timestamptz", ts), *(read_column("float8", column) for column in floats))
 
 
 @cache
-def _page_query(table: str, sort: SortOrder) -> str:
-    """Build a page's statement: ranges as arrays $1 to $4, rows of each $5, of all $6 (null: no limit)."""
+def _blocks_query(table: str, sort: SortOrder) -> str:
+    """Build the statement of a batch: ranges as arrays $1 to $6, length of a block $7, blocks $8, rows $9."""
     return f"""
-        SELECT string_agg(int4send(r.position), ''), string_agg(timestamptz_send(r.ts), ''),
-            string_agg(float8send(r.open), ''), string_agg(float8send(r.high), ''),
-            string_agg(float8send(r.low), ''), string_agg(float8send(r.close), ''),
-            string_agg(float8send(r.volume), '')
-        FROM (
-            SELECT w.position, b.*
-            FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::timestamptz[])
-                AS w(position, series_id, lower, upper)
-            CROSS JOIN LATERAL (
-                SELECT ts, open, high, low, close, volume FROM {table} p
-                WHERE p.series_id = w.series_id
-                    AND p.ts >= coalesce(w.lower, '-infinity') AND p.ts < coalesce(w.upper, 'infinity')
-                ORDER BY ts {sort.value} LIMIT $5
-            ) b LIMIT $6
+        SELECT w.place, b.number, b.columns, r.*
+        FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::timestamptz[], $5::int[], $6::int[])
+            AS w(place, series_id, lower, upper, first, last)
+        CROSS JOIN LATERAL (
+            SELECT number, CASE WHEN sealed_version = version THEN columns END AS columns FROM price_block p
+            WHERE p.series_id = w.series_id AND p.number >= w.first AND p.number <= w.last
+            ORDER BY number {sort.value} LIMIT $8
+        ) b
+        CROSS JOIN LATERAL (
+            SELECT {gathered()} FROM (
+                SELECT {", ".join(_COLUMNS)} FROM {table} m
+                WHERE b.columns IS NULL AND m.series_id = w.series_id
+                    AND m.ts >= greatest(w.lower, 'epoch'::timestamptz + b.number * $7::interval)
+                    AND m.ts < least(w.upper, 'epoch'::timestamptz + (b.number + 1) * $7::interval)
+                ORDER BY ts {sort.value} LIMIT $9
+            ) found
         ) r
+        LIMIT $8
         """  # noqa: S608 # nothing but our own names
 
 
-async def read_page(
-    raw: Raw,
-    interval: Interval,
-    ranges: Sequence[SeriesRange],
-    *,
-    sort: SortOrder,
-    limit: int | None,
-    each: int | None,
-) -> BarBlock | None:
-    """Return a bounded answer as one block, None when it is empty; see `BarReader.stream`."""
-    columns = await raw.fetchrow(
-        _page_query(bar_table(interval), sort),
-        [r.position for r in ranges],
-        [r.series_id for r in ranges],
-        [r.start for r in ranges],
-        [r.end for r in ranges],
-        limit if each is None else each,
-        limit,
+@cache
+def _latest_query(table: str) -> str:
+    """Build the statement of newest bars: positions $1 and series $2."""
+    return f"""
+        SELECT string_agg(int4send(position), ''), {gathered()}
+        FROM (
+            SELECT w.position, b.*
+            FROM unnest($1::int[], $2::int[]) AS w(position, series_id)
+            CROSS JOIN LATERAL (
+                SELECT {", ".join(_COLUMNS)} FROM {table} p WHERE p.series_id = w.series_id
+                ORDER BY ts DESC LIMIT 1
+            ) b
+        ) found
+        """  # noqa: S608 # nothing but our own names
+
+
+async def _batch(
+    raw: Raw, interval: Interval, work: Sequence[_Work], sort: SortOrder, blocks: int, rows: int | None
+) -> list[asyncpg.Record]:
+    """Fetch the next blocks of what is left; fewer than `blocks` when the first `blocks` ranges end."""
+    near = work[:blocks]
+    found: list[asyncpg.Record] = await raw.fetch(
+        _blocks_query(bar_table(interval), sort),
+        range(len(near)),
+        [w.range.series_id for w in near],
+        [w.range.start for w in near],
+        [w.range.end for w in near],
+        [w.span.first for w in near],
+        [w.span.last for w in near],
+        interval.block,
+        blocks,
+        rows,
     )
-    if columns[0] is None:
-        return None
-    position, ts, *floats = (
-        _FORMAT.decode_column(kind, column) for kind, column in zip(_FORMAT.types, columns, strict=True)
+    turn = 1 if sort is SortOrder.ASC else -1
+    order = [(place, turn * number) for place, number, *_ in found]
+    if order != sorted(order):
+        raise RuntimeError("the database returned blocks out of order")
+    return found
+
+
+def _left(
+    work: Sequence[_Work], found: Sequence[asyncpg.Record], blocks: int, sort: SortOrder
+) -> list[_Work]:
+    """Return what is left to read after a batch."""
+    if len(found) < blocks:
+        return list(work[blocks:])
+    place, number, *_ = found[-1]
+    current = work[place]
+    return [replace(current, span=current.span.beyond(number, sort)), *work[place + 1 :]]
+
+
+def _bars(record: asyncpg.Record, wanted: SeriesRange, sort: SortOrder) -> Bars:
+    """Read the bars of one block that lie in the range."""
+    _, _, columns, *values = record
+    if columns is None:
+        return read_columns(values)
+    bars = decode(columns)
+    first = 0 if wanted.start is None else int(np.searchsorted(bars.ts, _stamp(wanted.start)))
+    end = len(bars) if wanted.end is None else int(np.searchsorted(bars.ts, _stamp(wanted.end)))
+    bars = bars.take(slice(first, max(first, end)))
+    return bars if sort is SortOrder.ASC else bars.take(slice(None, None, -1))
+
+
+def _stamp(instant: datetime) -> np.datetime64:
+    return np.datetime64(instant.replace(tzinfo=None), "us")
+
+
+def _joined(found: Sequence[asyncpg.Record], work: Sequence[_Work], sort: SortOrder) -> BarBlock:
+    parts = [_bars(record, work[record[0]].range, sort) for record in found]
+    positions = [work[record[0]].range.position for record in found]
+    return BarBlock(
+        np.repeat(np.array(positions, "int32"), [len(part) for part in parts]), Bars.concat(parts)
     )
-    return _ordered(BarBlock(position, Bars(ts, *floats)), 0)
 
 
 async def read_bars(
@@ -138,17 +206,42 @@ async def read_bars(
     *,
     sort: SortOrder = SortOrder.ASC,
     limit: int | None = None,
-    each: int | None = None,
 ) -> AsyncGenerator[BarBlock]:
-    """Yield blocks of at most `BLOCK_ROWS` rows over an open connection; see `BarReader.stream`."""
-    if not ranges:
-        return
-    reached = 0
-    async with aclosing(_copy_rows(raw, _query(interval, ranges, sort, limit, each))) as pieces:
-        async for rows in pieces:
-            block = _block(rows, reached)
-            reached = int(block.position[-1])
-            yield block
+    """Yield the rows of all ranges over an open connection; see `BarReader.stream`.
+
+    While the consumer works on one batch, the next is on its way.
+    """
+    work = [_Work(one, BlockSpan.of(interval, one.start, one.end)) for one in ranges]
+    blocks, left = 1, limit
+    coming: asyncio.Task[list[asyncpg.Record]] | None = None
+    try:
+        while coming is not None or work:
+            found = await (coming or _batch(raw, interval, work, sort, blocks, left))
+            block = _cut(_joined(found, work, sort), left)
+            rows = len(block.bars)
+            left = None if left is None else left - rows
+            work = [] if left == 0 else _left(work, found, blocks, sort)
+            blocks = _next_size(blocks, rows)
+            coming = asyncio.create_task(_batch(raw, interval, work, sort, blocks, left)) if work else None
+            if rows:
+                yield block
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.wait({coming})
+
+
+def _next_size(blocks: int, rows: int) -> int:
+    """Return how many blocks to fetch, after so many brought so many rows."""
+    if rows * 2 <= _BATCH_ROWS:
+        return min(blocks * 2, _MOST_BLOCKS)
+    return blocks if rows <= _BATCH_ROWS else max(blocks // 2, 1)
+
+
+def _cut(block: BarBlock, rows: int | None) -> BarBlock:
+    if rows is None or len(block.bars) <= rows:
+        return block
+    return BarBlock(block.position[:rows], block.bars.take(slice(rows)))
 
 
 class BarReader:
@@ -164,79 +257,48 @@ class BarReader:
         *,
         sort: SortOrder = SortOrder.ASC,
         limit: int | None = None,
-        each: int | None = None,
     ) -> AsyncGenerator[BarBlock]:
-        """Yield blocks of at most `BLOCK_ROWS` rows: ranges as given, within each by ts in `sort` order.
+        """Yield rows of one moment: ranges as given, within each by ts in `sort` order, `limit` at most.
 
-        `limit` bounds all rows, `each` those of every range. Closing the iterator cancels the query.
+        Closing the iterator cancels the query.
         """
         if not ranges:
             return
-        most = limit if each is None else each * len(ranges)
         async with self._database.reading() as raw:
-            if most is not None and most <= PAGE_ROWS:
-                page = await read_page(raw, interval, ranges, sort=sort, limit=limit, each=each)
+            if limit is not None and limit <= PAGE_ROWS:
+                page = await _page(raw, interval, ranges, sort, limit)
                 if page is not None:
-                    yield page
-                return
-            stream = read_bars(raw, interval, ranges, sort=sort, limit=limit, each=each)
-            async with aclosing(stream) as blocks:
+                    if len(page.bars):
+                        yield page
+                    return
+            async with (
+                raw.transaction(isolation="repeatable_read", readonly=True),
+                aclosing(read_bars(raw, interval, ranges, sort=sort, limit=limit)) as blocks,
+            ):
                 async for block in blocks:
                     yield block
 
-
-async def _copy_rows(raw: Raw, query: str) -> AsyncGenerator[bytes]:
-    """Run COPY TO and yield whole rows; the server is held back while the consumer is busy."""
-    buffer = RowBuffer(_FORMAT.record.itemsize)
-    pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
-    room = asyncio.Semaphore(_QUEUED)
-    wanted = _FIRST_ROWS
-
-    wanted_no_more = asyncio.Event()
-
-    async def deliver(piece: bytes) -> None:
-        if not wanted_no_more.is_set():
-            await room.acquire()
-            pieces.put_nowait(piece)
-
-    task = asyncio.create_task(raw.copy_from_query(query, output=deliver, format="binary"))
-    task.add_done_callback(lambda _: pieces.put_nowait(None))
-    try:
-        while (piece := await pieces.get()) is not None:
-            room.release()
-            buffer.feed(piece)
-            while buffer.rows >= wanted:
-                yield buffer.take(wanted)
-                wanted = BLOCK_ROWS
-        await task
-        if buffer.rows:
-            yield buffer.take(buffer.rows)
-    finally:
-        wanted_no_more.set()
-        room.release()
-        await _end(raw, task)
+    async def latest(self, interval: Interval, ranges: Sequence[SeriesRange]) -> AsyncGenerator[BarBlock]:
+        """Yield the bar with the greatest ts of each series, in their order; bounds play no part."""
+        if not ranges:
+            return
+        async with self._database.reading() as raw:
+            position, *values = await raw.fetchrow(
+                _latest_query(bar_table(interval)),
+                [r.position for r in ranges],
+                [r.series_id for r in ranges],
+            )
+        if position is not None:
+            yield BarBlock(read_column("int4", position), read_columns(values))
 
 
-async def _end(raw: Raw, copying: asyncio.Task[str]) -> None:
-    """Let a COPY run out that nobody reads any more, or else drop its connection, and the query with it.
-
-    asyncpg loses track of a connection whose COPY is cancelled while a piece is handed over.
-    """
-    try:
-        await asyncio.wait({copying}, timeout=_RUN_OUT_SECONDS)
-    finally:
-        if not copying.done():
-            raw.terminate()
-        copying.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-
-
-def _block(rows: bytes, reached: int) -> BarBlock:
-    position, ts, *floats = _FORMAT.decode(rows)
-    return _ordered(BarBlock(position, Bars(ts, *floats)), reached)
-
-
-def _ordered(block: BarBlock, reached: int) -> BarBlock:
-    """Verify that positions only grow, from the one reached before: wrong pages would follow."""
-    if block.position[0] < reached or (np.diff(block.position) < 0).any():
-        raise RuntimeError("the database returned ranges out of order")
-    return block
+async def _page(
+    raw: Raw, interval: Interval, ranges: Sequence[SeriesRange], sort: SortOrder, limit: int
+) -> BarBlock | None:
+    """Read a page with a single statement, which is of one moment by itself; None when it takes more."""
+    work = [_Work(one, BlockSpan.of(interval, one.start, one.end)) for one in ranges]
+    found = await _batch(raw, interval, work, sort, _PAGE_BLOCKS, limit)
+    block = _joined(found, work, sort)
+    if len(block.bars) < limit and _left(work, found, _PAGE_BLOCKS, sort):
+        return None
+    return _cut(block, limit)

@@ -18,7 +18,8 @@ from market_data.core.interval import Basis, Interval
 from market_data.db.binary_copy import HEADER, TRAILER, RowFormat
 from market_data.db.session import Raw, raw_connection
 from market_data.models import bar_table
-from market_data.repositories.market_price import SeriesRange, read_bars
+from market_data.repositories.market_price import BlockSpan, SeriesRange, read_bars
+from market_data.repositories.price_block import Change, block_numbers, touch_blocks, touch_span
 
 _COLUMNS = ["series_id", "ts", *PRICES, "volume", "run_id"]
 _FORMAT = RowFormat("int4", "timestamptz", "float8", "float8", "float8", "float8", "float8", "int4")
@@ -59,6 +60,10 @@ class _Difference:
     changed: Bars
     unchanged: int
 
+    def blocks(self, interval: Interval) -> NDArray[np.int64]:
+        """Return the numbers of the blocks that are written to."""
+        return np.unique(block_numbers(interval, np.concatenate((self.new.ts, self.changed.ts))))
+
     @property
     def counts(self) -> WriteCounts:
         return WriteCounts(len(self.new), len(self.changed), self.unchanged)
@@ -88,7 +93,7 @@ class BarWriter:
             differences = [_compare(i, bars, stored[i]) for i, bars in sorted(wanted.items())]
             await _insert(raw, bar_table(interval), differences, run_id)
             await _update(raw, bar_table(interval), differences, run_id)
-            await _keep_figures(raw, differences)
+            await _keep_figures(raw, interval, differences)
             counts = sum((d.counts for d in differences), counts)
         return counts
 
@@ -118,7 +123,8 @@ class BarWriter:
             status = await raw.execute(_DELETE[bar_table(interval)], series_id, start, end)
             count = int(status.split()[-1])
             if count:
-                await raw.execute(_REFIGURE[bar_table(interval)], series_id, count)
+                version = await raw.fetchval(_REFIGURE[bar_table(interval)], series_id, count)
+                await touch_span(raw, series_id, version, BlockSpan.of(interval, start, end))
             removed += count
         return removed
 
@@ -142,10 +148,12 @@ _LOCK_SERIES = """
 _KEEP_FIGURES = """
     UPDATE series s SET
         bar_count = s.bar_count + f.inserted, first_ts = least(s.first_ts, f.first_ts),
-        last_ts = greatest(s.last_ts, f.last_ts), version = s.version + 1, updated_at = now()
+        last_ts = greatest(s.last_ts, f.last_ts), version = s.version + 1,
+        updated_at = greatest(s.updated_at, clock_timestamp())
     FROM unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::timestamptz[])
         AS f(id, inserted, first_ts, last_ts)
     WHERE s.id = f.id
+    RETURNING s.id, s.version
     """
 _STAGING = """
     CREATE TEMP TABLE IF NOT EXISTS changed_bar (
@@ -169,8 +177,9 @@ def _refigure_sql(table: str) -> str:
             bar_count = bar_count - $2::bigint,
             first_ts = (SELECT min(ts) FROM {table} WHERE series_id = $1),
             last_ts = (SELECT max(ts) FROM {table} WHERE series_id = $1),
-            version = version + 1, updated_at = now()
+            version = version + 1, updated_at = greatest(updated_at, clock_timestamp())
         WHERE id = $1
+        RETURNING version
         """  # noqa: S608 # the table is one of ours
 
 
@@ -251,13 +260,16 @@ async def _update(raw: Raw, table: str, differences: Sequence[_Difference], run_
         await raw.execute(_APPLY[table])
 
 
-async def _keep_figures(raw: Raw, differences: Sequence[_Difference]) -> None:
-    touched = [d for d in differences if len(d.new) or len(d.changed)]
-    if touched:
-        await raw.execute(
-            _KEEP_FIGURES,
-            [d.series_id for d in touched],
-            [len(d.new) for d in touched],
-            [_aware(d.new.ts[0]) if len(d.new) else None for d in touched],
-            [_aware(d.new.ts[-1]) if len(d.new) else None for d in touched],
-        )
+async def _keep_figures(raw: Raw, interval: Interval, differences: Sequence[_Difference]) -> None:
+    """Count what was written, and give the series and the blocks it lies in their new version."""
+    touched = {d.series_id: d for d in differences if len(d.new) or len(d.changed)}
+    if not touched:
+        return
+    versions = await raw.fetch(
+        _KEEP_FIGURES,
+        list(touched),
+        [len(d.new) for d in touched.values()],
+        [_aware(d.new.ts[0]) if len(d.new) else None for d in touched.values()],
+        [_aware(d.new.ts[-1]) if len(d.new) else None for d in touched.values()],
+    )
+    await touch_blocks(raw, [Change(i, version, touched[i].blocks(interval)) for i, version in versions])

@@ -78,6 +78,11 @@ class SeriesRepository:
         rows = await self._session.execute(query)
         return [StoredSeries(*row) for row in rows]  # type: ignore[arg-type] # with bars, first and last are set
 
+    async def list_keys(self) -> list[tuple[int, Interval]]:
+        """Return id and interval of every series, empty ones included."""
+        rows = await self._session.execute(select(Series.id, Series.interval).order_by(Series.id))
+        return [(series_id, Interval(interval)) for series_id, interval in rows]
+
     async def of_instrument(self, instrument_id: int) -> list[Series]:
         """Return every series of an instrument, empty ones included."""
         query = select(Series).where(Series.instrument_id == instrument_id).order_by(Series.id)

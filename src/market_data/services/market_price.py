@@ -91,7 +91,7 @@ class MarketPriceService:
             end=None,
             sort=SortOrder.DESC,
             limit=None,
-            each=1,
+            latest=True,
         )
 
     async def _sources(

@@ -68,7 +68,8 @@ class PricePage:
     end: datetime | None
     sort: SortOrder
     limit: int | None
-    each: int | None = None
+    latest: bool = False
+    """The newest bar of each, instead of a range."""
     cursor: Cursor | None = None
     query: object = None
     """What a token is bound to."""
@@ -87,7 +88,7 @@ class PricePage:
     @property
     def is_small(self) -> bool:
         """Whether it cannot hold more rows than are read at once."""
-        most = self.limit if self.each is None else self.each * len(self.names)
+        most = len(self.names) if self.latest else self.limit
         return most is not None and most < PAGE_ROWS
 
     def _ranges(self) -> list[SeriesRange]:
@@ -109,9 +110,10 @@ class PricePage:
         """Yield the rows in order. One row more than the limit is read, to know whether any follow."""
         beyond = None if self.limit is None else self.limit + 1
         left = self.limit
-        stream = self.reader.stream(
-            self.interval, self._ranges(), sort=self.sort, limit=beyond, each=self.each
-        )
+        if self.latest:
+            stream = self.reader.latest(self.interval, self._ranges())
+        else:
+            stream = self.reader.stream(self.interval, self._ranges(), sort=self.sort, limit=beyond)
         async with aclosing(stream) as blocks:
             async for block in blocks:
                 if left is not None and len(block.bars) > left:
