@@ -11,7 +11,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-# A block has room for 5760 bars.
+# A block has room for 1440 bars.
 BLOCK_SECONDS = {
     "market_price_intraday": {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "4h": 14400},
     "market_price_daily": {"1d": 86400, "1w": 604800, "1mo": 2678400},
@@ -24,7 +24,7 @@ def _fill(table: str, interval: str, seconds: int) -> None:
         sa.text(
             f"""
             INSERT INTO price_block (series_id, number, version)
-            SELECT DISTINCT s.id, floor(extract(epoch FROM p.ts) / {5760 * seconds}::bigint)::int, s.version
+            SELECT DISTINCT s.id, floor(extract(epoch FROM p.ts) / {1440 * seconds}::bigint)::int, s.version
             FROM series s JOIN {table} p ON p.series_id = s.id
             WHERE s.interval = :interval
             """  # our own names and numbers
@@ -74,7 +74,7 @@ def upgrade() -> None:
             ["series_id"], ["series.id"], name=op.f("fk_price_block_series_id_series"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("series_id", "number", name=op.f("pk_price_block")),
-        comment="Blocks of 5760 intervals of a series: their versions, and an index of columns",
+        comment="Blocks of 1440 intervals of a series: their versions, and an index of columns",
     )
     # The columns are compressed already; rows of the moving edge change every minute, in their page.
     op.execute("ALTER TABLE price_block ALTER COLUMN columns SET STORAGE EXTERNAL")

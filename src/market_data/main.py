@@ -8,8 +8,9 @@ import structlog
 from fastapi import FastAPI
 
 from market_data import __version__
-from market_data.api import documentation, problems
+from market_data.api import direct, documentation, problems
 from market_data.api.context import BodyLimit, RequestContext
+from market_data.api.frames import FrameCache
 from market_data.api.head import HeadAsGet
 from market_data.api.routes import health, ingestions, instruments, prices, providers, series
 from market_data.core import logging
@@ -18,6 +19,7 @@ from market_data.core.exceptions import ConfigurationError
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
 from market_data.services.ingestion import IngestionService
+from market_data.services.market_price import MarketPriceService
 from market_data.services.run import RunService
 from market_data.services.sealing import BackgroundSealing
 from market_data.services.upload import UploadService
@@ -38,6 +40,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     liveness = Liveness(database)
     app.state.database = database
     app.state.ingestions = IngestionService(database, liveness)
+    app.state.prices = MarketPriceService(database, settings.source_preference)
     app.state.uploads = UploadService(database, liveness)
     try:
         interrupted = await RunService(database).interrupt_dead()
@@ -64,9 +67,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
+    app.state.frames = FrameCache(settings.frame_cache_bytes)
     app.include_router(health.router)
     for module in (instruments, series, prices, ingestions, providers):
         app.include_router(module.router, prefix=settings.api_prefix)
+    app.include_router(prices.direct_router, prefix=settings.api_prefix)
+    direct.install(app, prices.direct_router, settings.api_prefix)
     documentation.install(app)
     bulk = f"{settings.api_prefix}/prices"
     app.add_middleware(BodyLimit, bulk_path=bulk, bulk_bytes=settings.max_body_bytes)

@@ -18,7 +18,7 @@ from market_data.repositories.market_price_writer import SeriesKey
 from market_data.services.sealing import SealingService
 from tests.support.bars import add_instruments, bars, day, fetch, upsert
 
-MOST_ROWS = 2 * 16_384 + 5760
+MOST_ROWS = 2 * 16_384 + 1440
 """A batch may outgrow what it should have by its growth and one block."""
 
 
@@ -69,7 +69,7 @@ def naive(number: int) -> datetime:
 async def test_the_reader_keeps_the_order_of_ranges(database, three_series, sealed):
     many, none, few = three_series
     if sealed:
-        assert await SealingService(database).seal() == 6
+        assert await SealingService(database).seal() == 16
     ranges = [
         SeriesRange(3, few, day(10), day(12)),
         SeriesRange(5, none),

@@ -16,6 +16,7 @@ from market_data.core.interval import Basis, Interval
 from market_data.db.session import READERS, Database
 from market_data.main import create_app
 from market_data.repositories.market_price_writer import BarWriter, SeriesKey
+from market_data.services.market_price import MarketPriceService
 from market_data.services.price_page import PricePage
 from tests.support.api import PREFIX, add_instrument, assert_problem, days, post_rows, prices, store
 
@@ -219,15 +220,16 @@ async def test_an_upload_that_is_stopped_is_recorded_as_cancelled(client, acme, 
 
 
 async def test_a_database_that_is_gone_is_503(client, app):
-    there, gone = app.state.database, Database("postgresql://nobody@127.0.0.1:1/none")
-    app.state.database = gone
+    there, prices = app.state.database, app.state.prices
+    app.state.database = gone = Database("postgresql://nobody@127.0.0.1:1/none")
+    app.state.prices = MarketPriceService(gone, ())
     try:
         for path in ("/health/ready", f"{PREFIX}/instruments", f"{PATH}?symbols=A&interval=1d"):
             body = assert_problem(await client.get(path), 503)
             assert "database" in body["detail"]
         assert (await client.get("/health/live")).status_code == 200
     finally:
-        app.state.database = there
+        app.state.database, app.state.prices = there, prices
         await gone.close()
 
 
@@ -236,7 +238,7 @@ async def test_an_old_schema_is_not_ready(client, database):
         await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     body = assert_problem(await client.get("/health/ready"), 503)
     async with database.engine.begin() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+        await connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
     assert "market-data db upgrade" in body["detail"]
     assert (await client.get("/health/ready")).status_code == 200
 

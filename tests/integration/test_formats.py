@@ -220,7 +220,7 @@ async def test_formats_by_accept(client, accept, expected):
     headers = {} if accept is None else {"Accept": accept}
     answer = await client.get(PATH, params={"symbols": "ACME", "interval": "1d"}, headers=headers)
     assert answer.headers["content-type"] == expected
-    assert answer.headers["vary"] == "Accept"
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
 
 
 async def test_columns_by_accept(client):

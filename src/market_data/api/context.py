@@ -6,12 +6,12 @@ import uuid
 from contextvars import ContextVar
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from market_data.core.exceptions import BodyTooLarge
 
-_GIVEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,128}")
+_GIVEN = re.compile(rb"[A-Za-z0-9._~+/=-]{1,128}")
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 _log = structlog.get_logger("market_data.access")
 
@@ -19,6 +19,14 @@ _log = structlog.get_logger("market_data.access")
 def request_id() -> str:
     """Return the id of the request being served, or an empty text."""
     return _request_id.get()
+
+
+def _given_id(scope: Scope) -> str | None:
+    """Return the id the client gave, where it is one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _GIVEN.fullmatch(value):
+            return str(value, "ascii")
+    return None
 
 
 class RequestContext:
@@ -32,8 +40,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        identity = given if _GIVEN.fullmatch(given) else uuid.uuid4().hex
+        identity = _given_id(scope) or uuid.uuid4().hex
         _request_id.set(identity)
         began, status = time.perf_counter(), 0
 
@@ -41,7 +48,7 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = identity
+                message["headers"] = [*message["headers"], (b"x-request-id", identity.encode())]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=identity):
@@ -60,6 +67,10 @@ def _declared_bytes(scope: Scope) -> float:
     return float(declared) if declared.isascii() and declared.isdigit() else 0
 
 
+_WITHOUT_BODY = {"GET", "HEAD"}
+"""Nobody reads a body of these."""
+
+
 class BodyLimit:
     """Refuse bodies over a limit: at once where Content-Length tells, else when they pass it."""
 
@@ -71,7 +82,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, counting its body."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["method"] in _WITHOUT_BODY:
             await self._app(scope, receive, send)
             return
         limit = self._bulk_bytes if scope["path"] == self._bulk_path else self._other_bytes

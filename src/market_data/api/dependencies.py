@@ -11,9 +11,9 @@ from fastapi import Depends, Query, Request
 from market_data.core.config import Settings
 from market_data.core.exceptions import InvalidInput
 from market_data.core.interval import Basis
-from market_data.core.vocabulary import SortOrder
 from market_data.db.session import Database
-from market_data.schemas.fields import ID_MAX, SYMBOLS, Instant, IntervalText, Source
+from market_data.schemas.fields import ID_MAX, Instant, IntervalText, Source
+from market_data.schemas.price_query import PageToken, Symbols
 from market_data.services.ingestion import IngestionService
 from market_data.services.instrument import InstrumentService
 from market_data.services.market_price import MarketPriceService
@@ -47,8 +47,9 @@ async def _series(database: DatabaseDep) -> SeriesService:
     return SeriesService(database)
 
 
-async def _prices(database: DatabaseDep, settings: SettingsDep) -> MarketPriceService:
-    return MarketPriceService(database, settings.source_preference)
+async def _prices(request: Request) -> MarketPriceService:
+    service: MarketPriceService = request.app.state.prices
+    return service
 
 
 async def _runs(database: DatabaseDep) -> RunService:
@@ -73,20 +74,13 @@ Ingestions = Annotated[IngestionService, Depends(_ingestions)]
 Uploads = Annotated[UploadService, Depends(_uploads)]
 
 ListLimit = Annotated[int, Query(ge=1, le=LIST_MAX, description="Items on a page.")]
-PageToken = Annotated[
-    str | None,
-    Query(
-        max_length=12_000,
-        description="From the answer before; bound to the query.",
-        json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},  # what breaks it is no other token either: 400
-    ),
-]
+PageTokenQuery = Annotated[PageToken, Query()]
+SymbolsQuery = Annotated[Symbols, Query()]
 StartQuery = Annotated[Instant | None, Query(description="First bar start, inclusive.")]
 EndQuery = Annotated[Instant | None, Query(description="End of the range, exclusive.")]
 IntervalQuery = Annotated[IntervalText, Query()]
 SourceQuery = Annotated[Source | None, Query(description="Only this source; else SOURCE_PREFERENCE decides.")]
 BasisQuery = Annotated[Basis | None, Query(description="Only this basis.")]
-SortQuery = Annotated[SortOrder, Query(description="Direction of ts; the symbols stay as asked.")]
 
 
 def split_list(field: str, text: str) -> tuple[str, ...]:
@@ -125,24 +119,6 @@ def split_ids(field: str, text: str) -> tuple[int, ...]:
     return ids
 
 
-SymbolsQuery = Annotated[
-    str | None,
-    Query(
-        pattern=SYMBOLS,
-        max_length=50_000,  # servers read addresses of up to 64 KiB
-        description="Comma-separated `symbol` or `exchange:symbol`, at most 1000.",
-    ),
-]
-IdsQuery = Annotated[
-    str | None,
-    Query(
-        pattern=r"^\s*[0-9]{1,10}(\s*,\s*[0-9]{1,10})*\s*$",
-        max_length=12_000,
-        description="Comma-separated instrument ids instead of symbols, at most 1000.",
-    ),
-]
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """The instruments a request asks for: by symbol or by id, one of the two."""
@@ -151,12 +127,15 @@ class Wanted:
     ids: tuple[int, ...]
 
 
-async def _wanted(symbols: SymbolsQuery = None, instrument_ids: IdsQuery = None) -> Wanted:
+def wanted_of(symbols: str | None, instrument_ids: str | None) -> Wanted:
+    """Read what a request names its instruments with.
+
+    Raises:
+        InvalidInput: both or neither is given, or what is given cannot be read.
+
+    """
     if symbols is not None and instrument_ids is None:
         return Wanted(split_list("symbols", symbols), ())
     if instrument_ids is not None and symbols is None:
         return Wanted((), split_ids("instrument_ids", instrument_ids))
     raise InvalidInput("symbols", "give symbols=A,B or instrument_ids=1,2, one of the two")
-
-
-WantedQuery = Annotated[Wanted, Depends(_wanted)]

@@ -34,6 +34,12 @@ _CELLS = {
 }
 _PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
 _REQUEST_ID = {"X-Request-ID": {"schema": {"type": "string"}, "description": "Echoed or made."}}
+_LINK = {"Link": "Row formats with a limit: the next page."}
+_VALIDATORS = {
+    "ETag": "Names this very answer: send it as If-None-Match to hear whether it changed.",
+    "Last-Modified": "When its bars last changed, where that can be told.",
+    "Cache-Control": "A minute for sealed history; what may still grow is asked for again each time.",
+}
 Responses = dict[int | str, dict[str, Any]]
 
 
@@ -65,10 +71,11 @@ def bars(*, linked: bool) -> Responses:
         "description": "Bars, in the format asked.",
         "content": {"application/json": {"schema": {"anyOf": shapes}}, **content},
     }
-    if linked:
-        link = {"schema": {"type": "string"}, "description": "Row formats with a limit: the next page."}
-        answer["headers"] = {"Link": link}
-    return {200: answer}
+    told = _VALIDATORS | (_LINK if linked else {})
+    answer["headers"] = {
+        name: {"schema": {"type": "string"}, "description": text} for name, text in told.items()
+    }
+    return {200: answer, 304: {"description": "The client has this very answer."}}
 
 
 def body_of_bars(media_types: list[str]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from market_data.core.exceptions import InvalidInput
 Stamps = NDArray[np.datetime64]
 """Bar starts: numpy datetime64[us], UTC."""
 
-BLOCK_BARS = 5760
-"""Bars a block has room for: four days of minutes, sixteen years of days."""
+BLOCK_BARS = 1440
+"""Bars a block has room for: a day of minutes, four years of days."""
 
 _EPOCH_MONDAY = np.datetime64("1970-01-05", "us")
 

@@ -43,6 +43,9 @@ _READER_SETTINGS = _COMMON_SETTINGS | {
     "enable_bitmapscan": "off",
     "enable_seqscan": "off",
     "enable_sort": "off",
+    # What is asked for is few and named: joins shall look it up, and never read a table whole to hash it.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     "max_parallel_workers_per_gather": "0",
     "plan_cache_mode": "force_generic_plan",  # of so few statements, all plans are good ones
 }

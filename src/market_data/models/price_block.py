@@ -13,7 +13,7 @@ class PriceBlock(Base):
 
     __tablename__ = "price_block"
     __table_args__ = (
-        {"comment": "Blocks of 5760 intervals of a series: their versions, and an index of columns"},
+        {"comment": "Blocks of 1440 intervals of a series: their versions, and an index of columns"},
     )
 
     series_id: Mapped[int] = mapped_column(

@@ -30,8 +30,8 @@ PAGE_ROWS = 2048
 _BATCH_ROWS = 16_384
 """Rows a batch should have: some 0.8 MB of columns."""
 _MOST_BLOCKS = 256
-_PAGE_BLOCKS = 2
-"""Blocks such a statement reads: what a page of a dense series lies in."""
+_PAGE_BLOCKS = 3
+"""Blocks such a statement reads: what a page of a series that trades half a day lies in."""
 _COLUMNS = ("ts", "open", "high", "low", "close", "volume")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_BLOCK, _LAST_BLOCK = -(2**31), 2**31 - 1
@@ -191,12 +191,25 @@ def _stamp(instant: datetime) -> np.datetime64:
     return np.datetime64(instant.replace(tzinfo=None), "us")
 
 
-def _joined(found: Sequence[asyncpg.Record], work: Sequence[_Work], sort: SortOrder) -> BarBlock:
-    parts = [_bars(record, work[record[0]].range, sort) for record in found]
-    positions = [work[record[0]].range.position for record in found]
-    return BarBlock(
-        np.repeat(np.array(positions, "int32"), [len(part) for part in parts]), Bars.concat(parts)
-    )
+def _joined(
+    found: Sequence[asyncpg.Record], work: Sequence[_Work], sort: SortOrder, rows: int | None
+) -> BarBlock:
+    """Read the first `rows` bars of a batch."""
+    positions, parts, sizes = [], [], []
+    left = rows
+    for record in found:
+        wanted = work[record[0]].range
+        part = _bars(record, wanted, sort)
+        if left is not None:
+            part = part.take(slice(left)) if len(part) > left else part
+            left -= len(part)
+        positions.append(wanted.position)
+        parts.append(part)
+        sizes.append(len(part))
+        if left == 0:
+            break
+    bars = parts[0] if len(parts) == 1 else Bars.concat(parts)
+    return BarBlock(np.repeat(np.array(positions, "int32"), sizes), bars)
 
 
 async def read_bars(
@@ -217,7 +230,7 @@ async def read_bars(
     try:
         while coming is not None or work:
             found = await (coming or _batch(raw, interval, work, sort, blocks, left))
-            block = _cut(_joined(found, work, sort), left)
+            block = _joined(found, work, sort, left)
             rows = len(block.bars)
             left = None if left is None else left - rows
             work = [] if left == 0 else _left(work, found, blocks, sort)
@@ -236,12 +249,6 @@ def _next_size(blocks: int, rows: int) -> int:
     if rows * 2 <= _BATCH_ROWS:
         return min(blocks * 2, _MOST_BLOCKS)
     return blocks if rows <= _BATCH_ROWS else max(blocks // 2, 1)
-
-
-def _cut(block: BarBlock, rows: int | None) -> BarBlock:
-    if rows is None or len(block.bars) <= rows:
-        return block
-    return BarBlock(block.position[:rows], block.bars.take(slice(rows)))
 
 
 class BarReader:
@@ -298,7 +305,7 @@ async def _page(
     """Read a page with a single statement, which is of one moment by itself; None when it takes more."""
     work = [_Work(one, BlockSpan.of(interval, one.start, one.end)) for one in ranges]
     found = await _batch(raw, interval, work, sort, _PAGE_BLOCKS, limit)
-    block = _joined(found, work, sort)
+    block = _joined(found, work, sort, limit)
     if len(block.bars) < limit and _left(work, found, _PAGE_BLOCKS, sort):
         return None
-    return _cut(block, limit)
+    return block

@@ -11,7 +11,7 @@ from market_data.db.session import Database
 from market_data.repositories.instrument import InstrumentRepository
 from market_data.repositories.market_price import BarReader
 from market_data.repositories.market_price_writer import BarWriter
-from market_data.repositories.price_source import Listed, PriceSourceReader, StoredKey
+from market_data.repositories.price_source import Listed, PriceRange, PriceSourceReader, StoredKey
 from market_data.repositories.series import SeriesRepository
 from market_data.services.naming import Named, name_symbols, possible_exchanges, possible_symbols
 from market_data.services.paging import DAMAGED, decode_token
@@ -48,6 +48,7 @@ class MarketPriceService:
     def __init__(self, database: Database, preference: Sequence[str]) -> None:
         self._database = database
         self._preference = preference
+        self._sources = PriceSourceReader(database)
 
     async def page(self, query: PriceQuery) -> PricePage:
         """Prepare a page, or the whole range without a limit; the rows are read from what is returned.
@@ -59,14 +60,13 @@ class MarketPriceService:
 
         """
         cursor = None if query.page_token is None else _cursor(query)
-        names, series = await self._sources(query, cursor)
+        wanted = PriceRange(query.interval, query.start, query.end)
+        names, series = await self._find(query, wanted, cursor)
         return PricePage(
             reader=BarReader(self._database),
             names=names,
             series=series,
-            interval=query.interval,
-            start=query.start,
-            end=query.end,
+            wanted=wanted,
             sort=query.sort,
             limit=query.limit,
             cursor=cursor,
@@ -81,34 +81,51 @@ class MarketPriceService:
             AmbiguousSymbol: with `all_known`, some fit several instruments.
 
         """
-        names, series = await self._sources(query, None)
+        wanted = PriceRange(query.interval)
+        names, series = await self._find(query, wanted, None)
         return PricePage(
             reader=BarReader(self._database),
             names=names,
             series=series,
-            interval=query.interval,
-            start=None,
-            end=None,
+            wanted=wanted,
             sort=SortOrder.DESC,
             limit=None,
             latest=True,
+            query=query.binding(),
         )
 
-    async def _sources(
-        self, query: PriceQuery, cursor: Cursor | None
+    async def _find(
+        self, query: PriceQuery, wanted: PriceRange, cursor: Cursor | None
     ) -> tuple[list[Named[Listed]], list[StoredKey | None]]:
         """Find the instrument and the series behind everything asked for."""
-        async with self._database.reading() as raw:
-            sources = PriceSourceReader(raw)
-            names = await _named(sources, query)
-            if cursor is not None:
-                names, series = await _pinned(sources, query, names, cursor)
-                _require_known(query, names)
-                return names, series
+        names = await self._named(query, wanted)
+        if cursor is not None:
+            names, pinned = await self._pinned(names, wanted, cursor)
+            _require_known(query, names)
+            return names, pinned
         _require_known(query, names)
         stored = [series for name in names if name.instrument for series in name.instrument.series]
         chosen = preferred(stored, self._preference, query.source, query.basis)
         return names, [chosen.get(name.instrument.id) if name.instrument else None for name in names]
+
+    async def _named(self, query: PriceQuery, wanted: PriceRange) -> list[Named[Listed]]:
+        if query.ids:
+            found = {one.id: one for one in await self._sources.with_ids(query.ids, wanted)}
+            return [Named(str(one), found.get(one)) for one in query.ids]
+        heads = possible_exchanges(query.symbols)
+        exchanges = await self._sources.exchanges(heads) if heads else set()
+        listed = await self._sources.with_symbols(possible_symbols(query.symbols), wanted)
+        return name_symbols(query.symbols, listed, exchanges, retired=True)
+
+    async def _pinned(
+        self, names: Sequence[Named[Listed]], wanted: PriceRange, cursor: Cursor
+    ) -> tuple[list[Named[Listed]], list[StoredKey | None]]:
+        """Return the series of the first page and whose they are, whatever the symbols mean by now."""
+        owners = await self._sources.with_series([one for one in cursor.series if one], wanted)
+        by_series = {series.id: (owner, series) for owner in owners for series in owner.series}
+        found = [by_series.get(one) for one in cursor.series]
+        named = [Named(name.asked, one[0]) if one else name for name, one in zip(names, found, strict=True)]
+        return named, [one[1] if one else None for one in found]
 
     async def delete(
         self,
@@ -133,31 +150,6 @@ class MarketPriceService:
                 if series.interval == interval and series.source == source and basis in {None, series.basis}
             ]
             return await BarWriter(session).delete(interval, fitting, start, end)
-
-
-async def _named(sources: PriceSourceReader, query: PriceQuery) -> list[Named[Listed]]:
-    if query.ids:
-        found = {one.id: one for one in await sources.with_ids(query.ids, query.interval)}
-        return [Named(str(one), found.get(one)) for one in query.ids]
-    heads = possible_exchanges(query.symbols)
-    exchanges = await sources.exchanges(heads) if heads else set()
-    listed = await sources.with_symbols(possible_symbols(query.symbols), query.interval)
-    return name_symbols(query.symbols, listed, exchanges, retired=True)
-
-
-async def _pinned(
-    sources: PriceSourceReader, query: PriceQuery, names: Sequence[Named[Listed]], cursor: Cursor
-) -> tuple[list[Named[Listed]], list[StoredKey | None]]:
-    """Return the series of the first page and whose they are, whatever the symbols mean by now."""
-    pinned = await sources.series([one for one in cursor.series if one], query.interval)
-    owners = await sources.with_ids(sorted({one.instrument_id for one in pinned.values()}), query.interval)
-    series = [pinned.get(one) for one in cursor.series]
-    by_id = {one.id: one for one in owners}
-    named = [
-        Named(name.asked, by_id.get(one.instrument_id)) if one else name
-        for name, one in zip(names, series, strict=True)
-    ]
-    return named, series
 
 
 def _cursor(query: PriceQuery) -> Cursor:

@@ -4,15 +4,17 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Annotated
 
 import msgspec
 import numpy as np
 
+from market_data import __version__
 from market_data.core.interval import Interval
 from market_data.core.vocabulary import SortOrder, SymbolStatus
 from market_data.repositories.market_price import PAGE_ROWS, BarBlock, BarReader, SeriesRange
-from market_data.repositories.price_source import Listed, StoredKey
+from market_data.repositories.price_source import Listed, PriceRange, StoredKey
 from market_data.services.naming import Named
 from market_data.services.paging import encode_token
 
@@ -63,16 +65,14 @@ class PricePage:
     reader: BarReader
     names: Sequence[Named[Listed]]
     series: Sequence[StoredKey | None]
-    interval: Interval
-    start: datetime | None
-    end: datetime | None
+    wanted: PriceRange
     sort: SortOrder
     limit: int | None
     latest: bool = False
     """The newest bar of each, instead of a range."""
     cursor: Cursor | None = None
     query: object = None
-    """What a token is bound to."""
+    """What tokens and validator are bound to."""
     _counts: list[int] = field(init=False)
     _last: tuple[int, int] | None = field(init=False, default=None)
     _next_position: int | None = field(init=False, default=None)
@@ -91,13 +91,40 @@ class PricePage:
         most = len(self.names) if self.latest else self.limit
         return most is not None and most < PAGE_ROWS
 
+    @property
+    def validator(self) -> str:
+        """Name this answer: another one, with other rows or other words about them, has another name."""
+        sources = [
+            (
+                name.asked,
+                name.ambiguous,
+                instrument and (instrument.id, instrument.exchange, instrument.currency),
+            )
+            for name in self.names
+            for instrument in [name.instrument]
+        ]
+        versions = [series and (series.id, series.version) for series in self.series]
+        told = (__version__, self.query, self.latest, self.limit, self.cursor, sources, versions)
+        return blake2b(msgspec.json.encode(told), digest_size=15).hexdigest()
+
+    @property
+    def updated_at(self) -> datetime | None:
+        """When the rows last changed; None where that cannot be told."""
+        changes = [series.updated_at if series else None for series in self.series]
+        return None if None in changes else max(change for change in changes if change)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all of it is sealed history, which hardly ever changes."""
+        return all(series is not None and series.is_settled for series in self.series)
+
     def _ranges(self) -> list[SeriesRange]:
         first = self.cursor.position if self.cursor else 0
         ranges = []
         for position, series in enumerate(self.series):
             if series is None or position < first:
                 continue
-            start, end = self.start, self.end
+            start, end = self.wanted.start, self.wanted.end
             if self.cursor is not None and position == first:
                 if self.sort is SortOrder.ASC:
                     start = _instant(self.cursor.ts + 1)
@@ -111,9 +138,9 @@ class PricePage:
         beyond = None if self.limit is None else self.limit + 1
         left = self.limit
         if self.latest:
-            stream = self.reader.latest(self.interval, self._ranges())
+            stream = self.reader.latest(self.wanted.interval, self._ranges())
         else:
-            stream = self.reader.stream(self.interval, self._ranges(), sort=self.sort, limit=beyond)
+            stream = self.reader.stream(self.wanted.interval, self._ranges(), sort=self.sort, limit=beyond)
         async with aclosing(stream) as blocks:
             async for block in blocks:
                 if left is not None and len(block.bars) > left:
@@ -157,7 +184,7 @@ class PricePage:
             instrument_id=instrument.id if instrument else None,
             exchange=instrument.exchange if instrument else None,
             currency=instrument.currency if instrument else None,
-            interval=self.interval,
+            interval=self.wanted.interval,
             source=series.source if series else None,
             basis=series.basis if series else None,
         )

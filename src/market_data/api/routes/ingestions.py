@@ -8,7 +8,7 @@ from market_data.api.dependencies import (
     LIST_DEFAULT,
     Ingestions,
     ListLimit,
-    PageToken,
+    PageTokenQuery,
     Runs,
     SourceQuery,
 )
@@ -49,7 +49,7 @@ async def list_ingestions(
     status: RunStatus | None = None,
     source: SourceQuery = None,
     limit: ListLimit = LIST_DEFAULT,
-    page_token: PageToken = None,
+    page_token: PageTokenQuery = None,
 ) -> Page[RunRead]:
     """List runs, newest first."""
     wanted = RunFilter(status=status, source=source)
@@ -65,7 +65,7 @@ async def get_ingestion(service: Runs, run_id: RunId) -> RunRead:
 
 @router.get("/{run_id}/rejections", responses=problems(400, 404, 422))
 async def list_rejections(
-    service: Runs, run_id: RunId, limit: ListLimit = LIST_DEFAULT, page_token: PageToken = None
+    service: Runs, run_id: RunId, limit: ListLimit = LIST_DEFAULT, page_token: PageTokenQuery = None
 ) -> Page[RejectionRead]:
     """List the rows a run refused: the first 10,000 are kept, all are counted."""
     found, token = await service.list_rejections(run_id, limit=limit, page_token=page_token)

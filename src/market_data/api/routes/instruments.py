@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response, status
 
-from market_data.api.dependencies import LIST_DEFAULT, Instruments, ListLimit, PageToken
+from market_data.api.dependencies import LIST_DEFAULT, Instruments, ListLimit, PageTokenQuery
 from market_data.api.documentation import located, problems
 from market_data.core.vocabulary import AssetClass
 from market_data.repositories.instrument import InstrumentFilter
@@ -26,7 +26,7 @@ async def list_instruments(
     currency: Annotated[Currency | None, Query()] = None,
     active: Annotated[bool | None, Query(description="Whether its symbol is in use.")] = None,
     limit: ListLimit = LIST_DEFAULT,
-    page_token: PageToken = None,
+    page_token: PageTokenQuery = None,
 ) -> Page[InstrumentRead]:
     """List instruments in order of symbol."""
     wanted = InstrumentFilter(

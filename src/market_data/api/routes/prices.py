@@ -1,7 +1,6 @@
 """Bars out, bars in, bars taken back."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -9,80 +8,33 @@ from market_data.api.dependencies import (
     BasisQuery,
     EndQuery,
     IntervalQuery,
-    PageToken,
     Prices,
-    SortQuery,
-    SourceQuery,
     StartQuery,
     Uploads,
-    WantedQuery,
+    Wanted,
+    wanted_of,
 )
 from market_data.api.documentation import bars, body_of_bars, problems
 from market_data.api.encoders import Encoder
-from market_data.api.negotiation import Format
+from market_data.api.negotiation import choose
 from market_data.api.routes.instruments import InstrumentId
 from market_data.api.streaming import respond
 from market_data.core.exceptions import InvalidInput
 from market_data.core.interval import Alignment, Basis, require_range
-from market_data.core.vocabulary import SortOrder
 from market_data.etl.readers.format import MEDIA_TYPES, FileFormat
 from market_data.schemas.fields import ID_MAX, Exchange, IntervalText, Source, Symbol
 from market_data.schemas.ingestion import DeleteResult, IngestResult
+from market_data.schemas.price_query import LatestParams, PriceParams, RangeParams
 from market_data.services.judging import Constants
-from market_data.services.market_price import PriceQuery
+from market_data.services.market_price import MarketPriceService, PriceQuery
 
 router = APIRouter(tags=["prices"])
+direct_router = APIRouter(tags=["prices"])
+"""Routes that are served directly as well: see `api/direct.py`."""
 
 ENVELOPE_DEFAULT = 1000
 MAXIMUM = {"json": 1_000_000}
 MAXIMUM_OTHERS = 100_000
-
-LimitQuery = Annotated[
-    int | None,
-    Query(
-        ge=1,
-        le=1_000_000,
-        description="Rows at most: 1000 by default in json (maximum 1,000,000) and columns "
-        "(100,000); the row formats stream the whole range without it and take at most 100,000.",
-    ),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Which bars of which time, how many, and in which format."""
-
-    encoder: type[Encoder]
-    fields: dict[str, Any]
-
-
-async def _span(
-    encoder: Format,
-    interval: IntervalQuery,
-    start: StartQuery = None,
-    end: EndQuery = None,
-    source: SourceQuery = None,
-    basis: BasisQuery = None,
-    limit: LimitQuery = None,
-    sort: SortQuery = SortOrder.ASC,
-    page_token: PageToken = None,
-) -> Span:
-    require_range(start, end)
-    fields = {
-        "interval": interval,
-        "start": start,
-        "end": end,
-        "source": source,
-        "basis": basis,
-        "limit": _limit(encoder, limit),
-        "sort": sort,
-        "page_token": page_token,
-        "all_known": not encoder.envelope,
-    }
-    return Span(encoder, fields)
-
-
-SpanQuery = Annotated[Span, Depends(_span)]
 
 
 def _limit(encoder: type[Encoder], limit: int | None) -> int | None:
@@ -94,42 +46,55 @@ def _limit(encoder: type[Encoder], limit: int | None) -> int | None:
     return limit
 
 
-@router.get("/prices", responses=bars(linked=True) | problems(400, 404, 406, 409, 422))
-async def list_prices(request: Request, service: Prices, wanted: WantedQuery, span: SpanQuery) -> Response:
-    """Return bars: symbols as asked, within each by ts."""
-    page = await service.page(PriceQuery(symbols=wanted.symbols, ids=wanted.ids, **span.fields))
-    return await respond(request, span.encoder(page))
-
-
-@router.get("/prices/latest", responses=bars(linked=False) | problems(404, 406, 409, 422))
-async def list_latest_prices(
-    request: Request,
-    service: Prices,
-    wanted: WantedQuery,
-    encoder: Format,
-    interval: IntervalQuery,
-    source: SourceQuery = None,
-    basis: BasisQuery = None,
-) -> Response:
-    """Return the bar with the greatest ts of each."""
+async def _answer_range(request: Request, params: RangeParams, wanted: Wanted) -> Response:
+    encoder = choose(params.format, request.headers.get("accept"))
+    require_range(params.start, params.end)
     query = PriceQuery(
         symbols=wanted.symbols,
         ids=wanted.ids,
-        interval=interval,
-        source=source,
-        basis=basis,
+        interval=params.interval,
+        start=params.start,
+        end=params.end,
+        source=params.source,
+        basis=params.basis,
+        sort=params.sort,
+        limit=_limit(encoder, params.limit),
+        page_token=params.page_token,
         all_known=not encoder.envelope,
     )
-    return await respond(request, encoder(await service.latest(query)))
+    service: MarketPriceService = request.app.state.prices
+    return await respond(request, encoder, await service.page(query))
+
+
+@direct_router.get("/prices", responses=bars(linked=True) | problems(400, 404, 406, 409, 422))
+async def list_prices(request: Request, params: Annotated[PriceParams, Query()]) -> Response:
+    """Return bars: symbols as asked, within each by ts."""
+    return await _answer_range(request, params, wanted_of(params.symbols, params.instrument_ids))
+
+
+@direct_router.get("/prices/latest", responses=bars(linked=False) | problems(404, 406, 409, 422))
+async def list_latest_prices(request: Request, params: Annotated[LatestParams, Query()]) -> Response:
+    """Return the bar with the greatest ts of each."""
+    wanted = wanted_of(params.symbols, params.instrument_ids)
+    encoder = choose(params.format, request.headers.get("accept"))
+    query = PriceQuery(
+        symbols=wanted.symbols,
+        ids=wanted.ids,
+        interval=params.interval,
+        source=params.source,
+        basis=params.basis,
+        all_known=not encoder.envelope,
+    )
+    service: MarketPriceService = request.app.state.prices
+    return await respond(request, encoder, await service.latest(query))
 
 
 @router.get("/instruments/{instrument_id}/prices", responses=bars(linked=True) | problems(400, 404, 406, 422))
 async def list_instrument_prices(
-    request: Request, service: Prices, instrument_id: InstrumentId, span: SpanQuery
+    request: Request, instrument_id: InstrumentId, params: Annotated[RangeParams, Query()]
 ) -> Response:
     """Return bars of one instrument."""
-    page = await service.page(PriceQuery(ids=(instrument_id,), **span.fields))
-    return await respond(request, span.encoder(page))
+    return await _answer_range(request, params, Wanted((), (instrument_id,)))
 
 
 @router.delete("/instruments/{instrument_id}/prices", responses=problems(404, 422))

@@ -8,7 +8,7 @@ from market_data.api.dependencies import (
     LIST_DEFAULT,
     Instruments,
     ListLimit,
-    PageToken,
+    PageTokenQuery,
     SeriesDep,
     SourceQuery,
     SymbolsQuery,
@@ -31,7 +31,7 @@ async def list_series(
     interval: Annotated[IntervalText | None, Query()] = None,
     source: SourceQuery = None,
     limit: ListLimit = LIST_DEFAULT,
-    page_token: PageToken = None,
+    page_token: PageTokenQuery = None,
 ) -> Page[SeriesRead]:
     """List the series that have bars, in order of symbol."""
     ids = None
