@@ -4,6 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import cached_property
 from typing import ClassVar, cast
 
 import msgspec
@@ -27,10 +28,15 @@ class Encoder(ABC):
     media_type: ClassVar[str]
     envelope: ClassVar[bool] = False
     """Whether symbols and token stand in the body; else the rows are all there is."""
+    compressible: ClassVar[bool] = True
+    """Whether Content-Encoding makes it smaller."""
 
     def __init__(self, page: PricePage) -> None:
         self.page = page
-        self._labels = pa.array(page.labels, pa.string())
+
+    @cached_property
+    def _labels(self) -> pa.StringArray:
+        return pa.array(self.page.labels, pa.string())
 
     def start(self) -> bytes:
         """Return what precedes the rows."""

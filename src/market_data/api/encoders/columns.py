@@ -1,11 +1,12 @@
 """Columnar JSON: `{"data":{"symbol":[],"ts":[],...},"symbols":{...},"next_page_token":...}`, collected."""
 
+from operator import mul
+
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from market_data.api.encoders.base import Encoder, tail
-from market_data.api.encoders.text import WIDTH, rfc3339
+from market_data.api.encoders.text import numbers, stamps
 from market_data.core.bars import COLUMNS
 from market_data.repositories.market_price import BarBlock
 
@@ -19,34 +20,32 @@ class ColumnsEncoder(Encoder):
 
     def start(self) -> bytes:
         """Begin collecting."""
-        self._pieces: dict[str, list[bytes]] = {name: [] for name in COLUMNS}
+        self._names = self.page.labels
+        self._pieces: tuple[list[bytes], ...] = tuple([] for _ in COLUMNS)
         return b""
 
     def block(self, block: BarBlock) -> bytes:
         """Keep the rows, encoded; they are returned at the end, column by column."""
-        self._pieces["symbol"].append(self._symbols(block))
-        self._pieces["ts"].append(_quoted(rfc3339(block.bars.ts)))
-        for name in COLUMNS[2:]:  # NaN is written as null
-            values = orjson.dumps(getattr(block.bars, name), option=orjson.OPT_SERIALIZE_NUMPY)
-            self._pieces[name].append(values[1:-1])
+        ts, *floats = block.bars.columns()
+        arrays = (stamps(ts), *map(numbers, floats))
+        for pieces, piece in zip(
+            self._pieces, (self._symbols(block), *(a[1:-1] for a in arrays)), strict=True
+        ):
+            pieces.append(piece)
         return b""
 
     def _symbols(self, block: BarBlock) -> bytes:
-        numbers, counts = np.unique(block.position, return_counts=True)
-        labels = [orjson.dumps(self.page.labels[number]) for number in numbers]
-        return b",".join(
-            (label + b",") * (count - 1) + label for label, count in zip(labels, counts, strict=True)
-        )
+        """Write each label once per run of its rows: positions only grow."""
+        position = block.position
+        starts = np.concatenate(([0], (position[1:] != position[:-1]).nonzero()[0] + 1))
+        counts = np.diff(starts, append=len(position)).tolist()
+        labels = [orjson.dumps(self._names[number]) + b"," for number in position[starts].tolist()]
+        return b"".join(map(mul, labels, counts))[:-1]
 
     def finish(self) -> bytes:
         """Return the whole answer."""
-        columns = (b'"%s":[%s]' % (name.encode(), b",".join(self._pieces[name])) for name in COLUMNS)
+        columns = (
+            b'"%s":[%s]' % (name.encode(), b",".join(pieces))
+            for name, pieces in zip(COLUMNS, self._pieces, strict=True)
+        )
         return b'{"data":{' + b",".join(columns) + b"}," + tail(self.page)
-
-
-def _quoted(texts: NDArray[np.uint8]) -> bytes:
-    """Put ASCII texts of shape (n, 20) between quotes, with commas."""
-    written = np.full((len(texts), WIDTH + 3), ord('"'), np.uint8)
-    written[:, 1 : WIDTH + 1] = texts
-    written[:, -1] = ord(",")
-    return written.tobytes()[:-1]

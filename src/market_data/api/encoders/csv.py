@@ -1,17 +1,25 @@
 """CSV (RFC 4180) with a header line, rows only; an absent volume is an empty cell."""
 
-import io
-
-from market_data.api.encoders.base import Encoder
+from market_data.api.encoders.rows import RowEncoder
 from market_data.core.bars import COLUMNS
 from market_data.repositories.market_price import BarBlock
 
+_SPECIAL = frozenset('",\r\n')
 
-class CsvEncoder(Encoder):
+
+class CsvEncoder(RowEncoder):
     """Bars as comma-separated lines."""
 
     name = "csv"
     media_type = "text/csv; charset=utf-8"
+    parts = (b"", b",", b",", b",", b",", b",", b",", b"\n")
+    absent = b""
+
+    @staticmethod
+    def quoted(label: str) -> bytes:
+        """Put a symbol between quotes where it needs them."""
+        text = label if _SPECIAL.isdisjoint(label) else '"' + label.replace('"', '""') + '"'
+        return text.encode()
 
     def start(self) -> bytes:
         """Return the header line."""
@@ -19,6 +27,4 @@ class CsvEncoder(Encoder):
 
     def block(self, block: BarBlock) -> bytes:
         """Return rows as lines."""
-        written = io.BytesIO()
-        self.text_frame(block).write_csv(written, include_header=False)
-        return written.getvalue()
+        return self.rows(block).tobytes()

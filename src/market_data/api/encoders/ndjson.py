@@ -1,19 +1,16 @@
 """NDJSON: one object a line, rows only."""
 
-import io
-
-from market_data.api.encoders.base import Encoder
+from market_data.api.encoders.rows import ObjectEncoder, object_parts
 from market_data.repositories.market_price import BarBlock
 
 
-class NdjsonEncoder(Encoder):
+class NdjsonEncoder(ObjectEncoder):
     """Bars as lines of JSON."""
 
     name = "ndjson"
     media_type = "application/x-ndjson"
+    parts = object_parts(b"\n")
 
     def block(self, block: BarBlock) -> bytes:
         """Return rows as lines."""
-        written = io.BytesIO()
-        self.text_frame(block).write_ndjson(written)
-        return written.getvalue()
+        return self.rows(block).tobytes()

@@ -14,10 +14,14 @@ ROW_GROUP = 131_072
 
 
 class ParquetEncoder(ArrowEncoder):
-    """Bars as row groups, compressed with zstd."""
+    """Bars as row groups, compressed with zstd.
+
+    Split bytes and snappy take a third of the time and make files three times as large.
+    """
 
     name = "parquet"
     media_type = "application/vnd.apache.parquet"
+    compressible = False
 
     def open(self, sink: Sink) -> pq.ParquetWriter:
         """Return the writer of the format."""
@@ -29,6 +33,7 @@ class ParquetEncoder(ArrowEncoder):
             compression_level=1,
             use_dictionary=["symbol"],  # prices hardly repeat: looking for it costs a third of the time
             column_encoding={"ts": "DELTA_BINARY_PACKED"},
+            write_statistics=["symbol", "ts"],  # what readers skip row groups by
         )
 
     def block(self, block: BarBlock) -> bytes:
