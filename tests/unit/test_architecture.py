@@ -21,8 +21,9 @@ MODULE_LINES, FUNCTION_LINES, ROUTE_STATEMENTS = 300, 40, 10
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 SQL_BUILT_FROM_PARTS = {
-    "repositories/market_price.py",  # the table of an interval; bounds: COPY takes no parameters
+    "repositories/market_price_sql.py",  # the table of an interval, the order
     "repositories/market_price_writer.py",  # the table of an interval
+    "repositories/price_block.py",  # the table of an interval
     "db/embedded/cluster.py",  # the single-user server takes none; the password is our own
     "db/embedded/probe.py",  # a constant name: CREATE DATABASE takes no parameters
 }

@@ -58,7 +58,7 @@ def encode(format_name, blocks):
     pieces = [encoder.start(), *(encoder.block(block) for block in blocks)]
     if encoder.envelope:
         encoder.page.summary = lambda: SimpleNamespace(symbols={}, next_page_token=None)
-    return b"".join((*pieces, encoder.finish()))
+    return b"".join((*pieces, *encoder.finish()))
 
 
 def of_csv(content):

@@ -43,7 +43,7 @@ class WholeAnswer(Response):
         if len(body) > _SLICE:
             view = memoryview(body)
             for place in range(0, len(body), _SLICE):
-                piece = bytes(view[place : place + _SLICE])
+                piece = view[place : place + _SLICE]
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             body = b""
         await send({"type": "http.response.body", "body": body})

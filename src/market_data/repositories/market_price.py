@@ -10,8 +10,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any
 
 import asyncpg
 import numpy as np
@@ -24,6 +22,7 @@ from market_data.db.binary_copy import read_column
 from market_data.db.column_block import decode
 from market_data.db.session import Database, Raw
 from market_data.models import bar_table
+from market_data.repositories.market_price_sql import blocks_query, latest_query, read_columns
 
 PAGE_ROWS = 2048
 """Rows up to which an answer of bounded size is tried in one statement."""
@@ -32,7 +31,6 @@ _BATCH_ROWS = 16_384
 _MOST_BLOCKS = 256
 _PAGE_BLOCKS = 3
 """Blocks such a statement reads: what a page of a series that trades half a day lies in."""
-_COLUMNS = ("ts", "open", "high", "low", "close", "volume")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_BLOCK, _LAST_BLOCK = -(2**31), 2**31 - 1
 
@@ -85,68 +83,13 @@ class _Work:
     span: BlockSpan
 
 
-def gathered() -> str:
-    """Write the expressions that gather bars as one value per column, for `read_columns`."""
-    sends = ["timestamptz_send", *["float8send"] * (len(_COLUMNS) - 1)]
-    return ", ".join(f"string_agg({send}({c}), '')" for send, c in zip(sends, _COLUMNS, strict=True))
-
-
-def read_columns(values: Sequence[Any]) -> Bars:
-    """Read gathered bars; all values are None where there are no bars."""
-    ts, *floats = values
-    if ts is None:
-        return Bars.empty()
-    return Bars(read_column("timestamptz", ts), *(read_column("float8", column) for column in floats))
-
-
-@cache
-def _blocks_query(table: str, sort: SortOrder) -> str:
-    """Build the statement of a batch: ranges as arrays $1 to $6, length of a block $7, blocks $8, rows $9."""
-    return f"""
-        SELECT w.place, b.number, b.columns, r.*
-        FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::timestamptz[], $5::int[], $6::int[])
-            AS w(place, series_id, lower, upper, first, last)
-        CROSS JOIN LATERAL (
-            SELECT number, CASE WHEN sealed_version = version THEN columns END AS columns FROM price_block p
-            WHERE p.series_id = w.series_id AND p.number >= w.first AND p.number <= w.last
-            ORDER BY number {sort.value} LIMIT $8
-        ) b
-        CROSS JOIN LATERAL (
-            SELECT {gathered()} FROM (
-                SELECT {", ".join(_COLUMNS)} FROM {table} m
-                WHERE b.columns IS NULL AND m.series_id = w.series_id
-                    AND m.ts >= greatest(w.lower, 'epoch'::timestamptz + b.number * $7::interval)
-                    AND m.ts < least(w.upper, 'epoch'::timestamptz + (b.number + 1) * $7::interval)
-                ORDER BY ts {sort.value} LIMIT $9
-            ) found
-        ) r
-        LIMIT $8
-        """  # noqa: S608 # nothing but our own names
-
-
-@cache
-def _latest_query(table: str) -> str:
-    """Build the statement of newest bars: positions $1 and series $2."""
-    return f"""
-        SELECT string_agg(int4send(position), ''), {gathered()}
-        FROM (
-            SELECT w.position, b.*
-            FROM unnest($1::int[], $2::int[]) AS w(position, series_id)
-            CROSS JOIN LATERAL (
-                SELECT {", ".join(_COLUMNS)} FROM {table} p WHERE p.series_id = w.series_id
-                ORDER BY ts DESC LIMIT 1
-            ) b
-        ) found
-        """  # noqa: S608 # nothing but our own names
-
-
 async def _batch(
     raw: Raw, interval: Interval, work: Sequence[_Work], sort: SortOrder, blocks: int, rows: int | None
 ) -> list[asyncpg.Record]:
     """Fetch the next blocks of what is left; fewer than `blocks` when the first `blocks` ranges end."""
     near = work[:blocks]
     found: list[asyncpg.Record] = await raw.fetch(
-        _blocks_query(bar_table(interval), sort),
+        blocks_query(bar_table(interval), sort),
         range(len(near)),
         [w.range.series_id for w in near],
         [w.range.start for w in near],
@@ -226,22 +169,32 @@ async def read_bars(
     """
     work = [_Work(one, BlockSpan.of(interval, one.start, one.end)) for one in ranges]
     blocks, left = 1, limit
-    coming: asyncio.Task[list[asyncpg.Record]] | None = None
+    coming: asyncio.Task[_Batch] | None = None
     try:
         while coming is not None or work:
-            found = await (coming or _batch(raw, interval, work, sort, blocks, left))
-            block = _joined(found, work, sort, left)
+            found, block = await (coming or _read(raw, interval, work, sort, blocks, left))
             rows = len(block.bars)
             left = None if left is None else left - rows
             work = [] if left == 0 else _left(work, found, blocks, sort)
             blocks = _next_size(blocks, rows)
-            coming = asyncio.create_task(_batch(raw, interval, work, sort, blocks, left)) if work else None
+            coming = asyncio.create_task(_read(raw, interval, work, sort, blocks, left)) if work else None
             if rows:
                 yield block
     finally:
         if coming is not None:
             coming.cancel()
             await asyncio.wait({coming})
+
+
+_Batch = tuple[list[asyncpg.Record], BarBlock]
+
+
+async def _read(
+    raw: Raw, interval: Interval, work: Sequence[_Work], sort: SortOrder, blocks: int, rows: int | None
+) -> _Batch:
+    """Fetch the next blocks and decode them beside the event loop."""
+    found = await _batch(raw, interval, work, sort, blocks, rows)
+    return found, await asyncio.to_thread(_joined, found, work, sort, rows)
 
 
 def _next_size(blocks: int, rows: int) -> int:
@@ -291,7 +244,7 @@ class BarReader:
             return
         async with self._database.reading() as raw:
             position, *values = await raw.fetchrow(
-                _latest_query(bar_table(interval)),
+                latest_query(bar_table(interval)),
                 [r.position for r in ranges],
                 [r.series_id for r in ranges],
             )

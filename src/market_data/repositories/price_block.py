@@ -12,7 +12,8 @@ from market_data.core.interval import Interval, Stamps
 from market_data.db.column_block import encode
 from market_data.db.session import Raw, Session, raw_connection
 from market_data.models import bar_table
-from market_data.repositories.market_price import BlockSpan, gathered, read_columns
+from market_data.repositories.market_price import BlockSpan
+from market_data.repositories.market_price_sql import gathered, read_columns
 
 
 def block_numbers(interval: Interval, ts: Stamps) -> NDArray[np.int64]:

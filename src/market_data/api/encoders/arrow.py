@@ -4,6 +4,7 @@ Format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
 """
 
 import io
+from collections.abc import Sequence
 
 import msgspec
 import pyarrow as pa
@@ -80,7 +81,7 @@ class ArrowEncoder(Encoder):
         self._writer.write_batch(self.table(block))
         return self._sink.drain()
 
-    def finish(self) -> bytes:
+    def finish(self) -> Sequence[bytes]:
         """Return the end-of-stream marker."""
         self._writer.close()
-        return self._sink.drain()
+        return (self._sink.drain(),)

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import cached_property
 from typing import ClassVar, cast
@@ -46,9 +46,9 @@ class Encoder(ABC):
     def block(self, block: BarBlock) -> bytes:
         """Return some rows; may hold them back."""
 
-    def finish(self) -> bytes:
-        """Return what follows the rows, once all were read."""
-        return b""
+    def finish(self) -> Sequence[bytes]:
+        """Return what follows the rows, in pieces, once all were read."""
+        return ()
 
     def batch(self, block: BarBlock, ts: pa.Array) -> pa.RecordBatch:
         """Return rows as Arrow columns, with the `ts` given; an absent volume is null."""
@@ -72,7 +72,8 @@ class Encoder(ABC):
                     yield self.block(block)
                 else:  # polars and pyarrow leave the interpreter free: the server stays responsive
                     yield await asyncio.to_thread(self.block, block)
-        yield self.finish()
+        for piece in self.finish():
+            yield piece
 
 
 def tail(page: PricePage) -> bytes:

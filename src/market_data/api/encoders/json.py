@@ -1,5 +1,7 @@
 """JSON: `{"data":[{...},...],"symbols":{...},"next_page_token":...}`, streamed."""
 
+from collections.abc import Sequence
+
 from market_data.api.encoders.base import tail
 from market_data.api.encoders.rows import ObjectEncoder, object_parts
 from market_data.repositories.market_price import BarBlock
@@ -23,6 +25,6 @@ class JsonEncoder(ObjectEncoder):
         separator, self._separator = self._separator, b","
         return b"".join((separator, self.rows(block)[:-1].data))
 
-    def finish(self) -> bytes:
+    def finish(self) -> Sequence[bytes]:
         """Close the envelope."""
-        return b"]," + tail(self.page)
+        return (b"]," + tail(self.page),)

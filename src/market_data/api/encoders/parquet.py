@@ -3,6 +3,8 @@
 Format: https://parquet.apache.org/docs/file-format/
 """
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -48,7 +50,7 @@ class ParquetEncoder(ArrowEncoder):
         self._writer.write_table(table, row_group_size=ROW_GROUP)
         self._waiting = []
 
-    def finish(self) -> bytes:
+    def finish(self) -> Sequence[bytes]:
         """Return the rows left and the footer."""
         if self._waiting:
             self._write()
