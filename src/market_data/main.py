@@ -8,10 +8,12 @@ import structlog
 from fastapi import FastAPI
 
 from market_data import __version__
-from market_data.api import direct, documentation, problems
+from market_data.api import documentation, problems
 from market_data.api.context import BodyLimit, RequestContext
+from market_data.api.direct import DirectPrices
 from market_data.api.frames import FrameCache
 from market_data.api.head import HeadAsGet
+from market_data.api.responder import PriceResponder
 from market_data.api.routes import health, ingestions, instruments, prices, providers, series
 from market_data.core import logging
 from market_data.core.config import Settings, get_settings
@@ -41,6 +43,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.database = database
     app.state.ingestions = IngestionService(database, liveness)
     app.state.prices = MarketPriceService(database, settings.source_preference)
+    app.state.responder = PriceResponder(app.state.prices, FrameCache(settings.frame_cache_bytes))
     app.state.uploads = UploadService(database, liveness)
     try:
         interrupted = await RunService(database).interrupt_dead()
@@ -67,16 +70,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
-    app.state.frames = FrameCache(settings.frame_cache_bytes)
     app.include_router(health.router)
     for module in (instruments, series, prices, ingestions, providers):
         app.include_router(module.router, prefix=settings.api_prefix)
-    app.include_router(prices.direct_router, prefix=settings.api_prefix)
-    direct.install(app, prices.direct_router, settings.api_prefix)
     documentation.install(app)
     bulk = f"{settings.api_prefix}/prices"
     app.add_middleware(BodyLimit, bulk_path=bulk, bulk_bytes=settings.max_body_bytes)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(
+        DirectPrices, routes={settings.api_prefix + path: how for path, how in prices.DIRECT.items()}
+    )
     problems.install(app)
     app.add_middleware(RequestContext)  # the outermost: the last one added
     return app

@@ -10,6 +10,8 @@ import uvicorn
 from asyncpg import PostgresError
 from sqlalchemy import text
 
+from market_data.api.frames import FrameCache
+from market_data.api.responder import PriceResponder
 from market_data.core.bars import Bars
 from market_data.core.exceptions import ConcurrentChange
 from market_data.core.interval import Basis, Interval
@@ -220,16 +222,16 @@ async def test_an_upload_that_is_stopped_is_recorded_as_cancelled(client, acme, 
 
 
 async def test_a_database_that_is_gone_is_503(client, app):
-    there, prices = app.state.database, app.state.prices
+    there, responder = app.state.database, app.state.responder
     app.state.database = gone = Database("postgresql://nobody@127.0.0.1:1/none")
-    app.state.prices = MarketPriceService(gone, ())
+    app.state.responder = PriceResponder(MarketPriceService(gone, ()), FrameCache(0))
     try:
         for path in ("/health/ready", f"{PREFIX}/instruments", f"{PATH}?symbols=A&interval=1d"):
             body = assert_problem(await client.get(path), 503)
             assert "database" in body["detail"]
         assert (await client.get("/health/live")).status_code == 200
     finally:
-        app.state.database, app.state.prices = there, prices
+        app.state.database, app.state.responder = there, responder
         await gone.close()
 
 

@@ -15,7 +15,7 @@ from pyarrow import parquet
 from market_data.core.exceptions import BodyTooLarge, UnreadableBody, UnsupportedFormat
 from market_data.etl.readers import csv_text, ipc_limits
 from market_data.etl.readers.blocks import MAX_LINE, block_size
-from market_data.etl.readers.chunk import CHUNK_ROWS
+from market_data.etl.readers.chunk import CHUNK_ROWS, Chunk, merged
 from market_data.etl.readers.format import FileFormat, read, unpacked
 
 DOUBLES = st.floats(allow_nan=False, allow_infinity=False)
@@ -299,7 +299,7 @@ def test_ndjson_needs_no_last_newline_and_may_be_empty():
     assert rows(b'{"a":"x"}', "ndjson") == [{"a": "x"}]
     assert chunks(b"", "ndjson") == []
     assert rows(b"\n\n", "ndjson") == []
-    assert block_size(1) < block_size(10_000) < block_size(10**9) == MAX_LINE
+    assert block_size(1) < block_size(1_000) < block_size(10**9) == MAX_LINE
 
 
 # JSON
@@ -430,6 +430,13 @@ def test_batches_are_cut_and_joined_to_the_rows_asked_for(encode):
     assert [a for chunk in found for a in chunk.table["a"]] == list(range(1000))
     assert max(map(len, found)) <= 300
     assert len(found) <= 5
+
+
+def test_small_batches_are_joined_and_the_first_chunks_are_small_so_that_storing_begins_soon():
+    parts = [Chunk(pl.DataFrame({"a": [n] * 10})) for n in range(100)]
+    found = list(merged(parts, 400))
+    assert [len(chunk) for chunk in found] == [50, 100, 200, 400, 250]
+    assert [a for chunk in found for a in chunk.table["a"][::10]] == list(range(100))
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.timestamp("ns", "UTC"), pa.date32(), pa.date64()])

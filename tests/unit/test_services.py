@@ -1,6 +1,7 @@
 """Services without a database: which series answers, what a page tells, how formats are chosen."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from market_data.core.bars import Bars
 from market_data.core.exceptions import InvalidInput
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import SortOrder
-from market_data.repositories.market_price import BarBlock
+from market_data.repositories.market_price import BarBlock, SeriesRange
+from market_data.repositories.price_source import PriceRange
 from market_data.services.naming import Named, name_symbols, possible_exchanges, possible_symbols
 from market_data.services.paging import decode_token
 from market_data.services.price_page import Cursor, PricePage
@@ -37,6 +39,9 @@ class Listed:
     active: bool = True
     currency: str = "USD"
 
+
+START = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 STORED = [
     Stored(1, 1, "zeta"),
@@ -97,12 +102,19 @@ class Reader:
         self._counts = counts
         self._block_rows = block_rows
 
-    async def stream(self, interval, ranges, *, sort, limit, each):
+    async def latest(self, interval, ranges):
+        for wanted in ranges:
+            if count := self._counts[wanted.series_id]:
+                at = SeriesRange(wanted.position, wanted.series_id, START + (count - 1) * MICROSECOND)
+                async for block in self.stream(interval, [at], sort=SortOrder.ASC, limit=None):
+                    yield block
+
+    async def stream(self, interval, ranges, *, sort, limit):
         assert (interval, sort) == (Interval.D1, SortOrder.ASC)
         rows = []
         for wanted in ranges:
             first = 0 if wanted.start is None else int(wanted.start.timestamp() * 1e6)
-            rows += [(wanted.position, ts) for ts in range(first, self._counts[wanted.series_id])][:each]
+            rows += [(wanted.position, ts) for ts in range(first, self._counts[wanted.series_id])]
         rows = rows[:limit]
         for start in range(0, len(rows), self._block_rows):
             part = rows[start : start + self._block_rows]
@@ -111,19 +123,17 @@ class Reader:
             yield BarBlock(np.array([p for p, _ in part], "int32"), Bars(stamps, *[column] * 5))
 
 
-def page(counts, limit, block_rows=3, cursor=None, each=None):
+def page(counts, limit, block_rows=3, cursor=None, *, latest=False):
     names = [Named(f"S{n}", None if c is None else Listed(n + 1)) for n, c in enumerate(counts)]
     series = [Stored(n + 1, n + 1, "api") if c else None for n, c in enumerate(counts)]
     return PricePage(
         reader=Reader({n + 1: c for n, c in enumerate(counts)}, block_rows),
         names=names,
         series=series,
-        interval=Interval.D1,
-        start=None,
-        end=None,
+        wanted=PriceRange(Interval.D1),
         sort=SortOrder.ASC,
         limit=limit,
-        each=each,
+        latest=latest,
         cursor=cursor,
         query="q",
     )
@@ -173,8 +183,8 @@ def expected(count, done, position, following):
 
 async def test_a_page_without_limit_and_one_of_each():
     assert len(await drain(page([4, 5], None))) == 9
-    latest = page([4, 0, 5], None, each=1)
-    assert await drain(latest) == [(0, 0), (2, 0)]
+    latest = page([4, 0, 5], None, latest=True)
+    assert await drain(latest) == [(0, 3), (2, 4)]
     assert [info.status for info in latest.summary().symbols.values()] == ["complete", "empty", "complete"]
     assert latest.summary().next_page_token is None
 

@@ -1,9 +1,10 @@
 """What surrounds every request: its id, its log line, and how large its body may be."""
 
+import logging
 import re
+import secrets
 import time
-import uuid
-from contextvars import ContextVar
+from itertools import count
 
 import structlog
 from starlette.datastructures import Headers
@@ -12,13 +13,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from market_data.core.exceptions import BodyTooLarge
 
 _GIVEN = re.compile(rb"[A-Za-z0-9._~+/=-]{1,128}")
-_request_id: ContextVar[str] = ContextVar("request_id", default="")
 _log = structlog.get_logger("market_data.access")
+_access = logging.getLogger("market_data.access")
+_process = secrets.token_hex(8)
+_numbers = count(1)
 
 
 def request_id() -> str:
     """Return the id of the request being served, or an empty text."""
-    return _request_id.get()
+    found: str = structlog.contextvars.get_contextvars().get("request_id", "")
+    return found
+
+
+def _new_id() -> str:
+    """Make an id: of this process, and within it of the request."""
+    return f"{_process}{next(_numbers):016x}"
 
 
 def _given_id(scope: Scope) -> str | None:
@@ -40,8 +49,8 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        identity = _given_id(scope) or uuid.uuid4().hex
-        _request_id.set(identity)
+        identity = _given_id(scope) or _new_id()
+        structlog.contextvars.bind_contextvars(request_id=identity)  # each request has a context of its own
         began, status = time.perf_counter(), 0
 
         async def identified(message: Message) -> None:
@@ -51,14 +60,12 @@ class RequestContext:
                 message["headers"] = [*message["headers"], (b"x-request-id", identity.encode())]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=identity):
-            try:
-                await self._app(scope, receive, identified)
-            finally:
-                milliseconds = round((time.perf_counter() - began) * 1000, 1)
-                _log.info(
-                    "request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds
-                )
+        try:
+            await self._app(scope, receive, identified)
+        finally:
+            if _access.isEnabledFor(logging.INFO):
+                ms = round((time.perf_counter() - began) * 1000, 1)
+                _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=ms)
 
 
 def _declared_bytes(scope: Scope) -> float:

@@ -1,25 +1,28 @@
-"""Routes of bars without FastAPI's routing and solving, which cost more than such an answer does.
+"""Bars without FastAPI's routing and solving of parameters, which cost more than such an answer does.
 
-The functions, the models that read their queries and the handlers of their errors are those of the routes;
-only the way there is shorter.
+The models that read the query, what is made of them, the answer and the problems are those of the routes;
+only the way there is shorter, and what a query string means is remembered.
 """
 
-from collections.abc import Awaitable, Callable
-from inspect import signature
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-Endpoint = Callable[[Request, Any], Awaitable[Response]]
+from market_data.api.price_request import PriceRequest
+from market_data.api.problems import problem_of
+from market_data.core.exceptions import MarketDataError
+
+Reader = Callable[[Any, str | None], PriceRequest]
+REMEMBERED = 1024
 
 
-def read_query(model: type[BaseModel], query: bytes) -> BaseModel:
+def _read_query(model: type[BaseModel], query: bytes) -> BaseModel:
     """Read a query string; of a parameter said twice, the last counts.
 
     Raises:
@@ -33,23 +36,27 @@ def read_query(model: type[BaseModel], query: bytes) -> BaseModel:
         raise RequestValidationError([e | {"loc": ("query", *e["loc"])} for e in found]) from None
 
 
-class DirectEndpoint:
-    """Serves one route function that takes `request` and `params`, a model of its query."""
+class DirectPrices:
+    """Serves GET of some paths, each with the model of its query and what to make of it."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._model: type[BaseModel] = signature(endpoint).parameters["params"].annotation.__origin__
+    def __init__(self, app: ASGIApp, routes: dict[str, tuple[type[BaseModel], Reader]]) -> None:
+        self._app = app
+        self._routes = routes
+        self._read = lru_cache(REMEMBERED)(self._asked)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] not in self._routes:
+            await self._app(scope, receive, send)
+            return
         request = Request(scope, receive, send)
-        response = await self._endpoint(request, read_query(self._model, scope["query_string"]))
+        try:
+            asked = self._read(scope["path"], scope["query_string"], request.headers.get("accept"))
+            response = await request.app.state.responder.respond(request, asked)
+        except (MarketDataError, RequestValidationError) as error:
+            response = problem_of(request, error)
         await response(scope, receive, send)
 
-
-def install(app: FastAPI, router: APIRouter, prefix: str) -> None:
-    """Serve a router's routes directly; include the router too, for OpenAPI."""
-    routes = [route for route in router.routes if isinstance(route, APIRoute)]
-    app.router.routes[:0] = [
-        Route(prefix + route.path, DirectEndpoint(route.endpoint), methods=["GET"]) for route in routes
-    ]
+    def _asked(self, path: str, query: bytes, accept: str | None) -> PriceRequest:
+        model, reader = self._routes[path]
+        return reader(_read_query(model, query), accept)

@@ -120,7 +120,16 @@ def _fault(request: Request, error: Exception) -> tuple[str | None, str]:
     return next((_FIELDS[kind] for kind in type(error).__mro__ if kind in _FIELDS), None), str(error)
 
 
-async def _known(request: Request, error: Exception) -> Response:
+def problem_of(request: Request, error: Exception) -> Response:
+    """Write a failure the table knows, or a query or body that breaks a rule."""
+    return _broken(request, error) if isinstance(error, RequestValidationError) else _told(request, error)
+
+
+async def _handle(request: Request, error: Exception) -> Response:
+    return problem_of(request, error)
+
+
+def _told(request: Request, error: Exception) -> Response:
     kinds = type(error).__mro__
     status = next((STATUS[kind] for kind in kinds if kind in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
     field, message = _fault(request, error)
@@ -130,8 +139,7 @@ async def _known(request: Request, error: Exception) -> Response:
     return problem(request, status, str(error), errors)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 # registered for it alone
+def _broken(request: Request, error: RequestValidationError) -> Response:
     found = [
         FieldProblem(field=_field_name(e), message=_message(e)) for e in jsonable_encoder(error.errors())
     ]
@@ -147,7 +155,7 @@ def _message(error: dict[str, Any]) -> str:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 # registered for it alone
     if isinstance(error.__cause__, MarketDataError):  # raised while FastAPI read the body
-        return await _known(request, error.__cause__)
+        return _told(request, error.__cause__)
     detail, errors, headers = error.detail, [], dict(error.headers or {})
     if error.status_code == HTTPStatus.NOT_FOUND:
         detail = f"nothing is served at {request.url.path}; see /docs"
@@ -207,7 +215,7 @@ def _unexpected(request: Request) -> Response:
 
 def install(app: FastAPI) -> None:
     """Answer every failure of the app as a problem."""
-    app.add_exception_handler(MarketDataError, _known)
-    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(MarketDataError, _handle)
+    app.add_exception_handler(RequestValidationError, _handle)
     app.add_exception_handler(HTTPException, _http)
     app.add_middleware(LastResort)

@@ -109,7 +109,7 @@ def _on_terminal() -> bool:
 
 async def _print(query: PriceQuery, output_format: OutputFormat, output: Path | None) -> None:
     async with opened() as database:
-        page = await MarketPriceService(database, get_settings().source_preference).page(query)
+        page = await MarketPriceService(database, get_settings().source_preference).open(query)
         if output_format is OutputFormat.TABLE:
             await _table(page)
         else:

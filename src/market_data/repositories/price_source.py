@@ -10,9 +10,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
-from typing import cast
-
-import asyncpg
+from typing import Any, cast
 
 from market_data.core.interval import Basis, Interval
 from market_data.db.session import Database
@@ -90,7 +88,9 @@ class _Question:
 
 
 _NO_BLOCKS = BlockSpan(1, 0)
-_Answers = list[list[asyncpg.Record]]
+Rows = tuple[tuple[Any, ...], ...]
+"""An answer of the database, as it came: equal ones mean the same."""
+_Answers = list[list[tuple[Any, ...]]]
 
 
 class _Lookup:
@@ -102,13 +102,13 @@ class _Lookup:
         self._waiting: list[_Question] = []
         self._coming: asyncio.Task[_Answers] | None = None
 
-    async def ask(self, keys: Sequence[str] | Sequence[int], wanted: PriceRange) -> list[Listed]:
+    async def ask(self, keys: Sequence[str] | Sequence[int], wanted: PriceRange) -> Rows:
         if not self._waiting:
             # Not in the context of this request: others are answered by it too, should this one leave.
             self._coming = asyncio.create_task(self._ask_all(self._coming), context=Context())
         self._waiting.append(_Question(keys, wanted))
         number, answers = len(self._waiting) - 1, cast("asyncio.Task[_Answers]", self._coming)
-        return _listed((await asyncio.shield(answers))[number])
+        return tuple((await asyncio.shield(answers))[number])
 
     async def _ask_all(self, before: asyncio.Task[_Answers] | None) -> _Answers:
         if before is not None:
@@ -117,7 +117,7 @@ class _Lookup:
         answers: _Answers = [[] for _ in questions]
         async with self._database.reading() as raw:
             for row in await raw.fetch(self._query, *_columns(questions)):
-                answers[row[0]].append(row)
+                answers[row[0]].append(row[1:])
         return answers
 
 
@@ -135,12 +135,13 @@ def _columns(questions: Sequence[_Question]) -> list[list[object]]:
     return columns
 
 
-_ID = itemgetter(1)
+_ID = itemgetter(0)
 
 
-def _listed(rows: Sequence[asyncpg.Record]) -> list[Listed]:
+def read_listed(rows: Rows) -> list[Listed]:
+    """Return the instruments and series of an answer, oldest instrument first."""
     found: dict[int, tuple[tuple[int, str, str, str, bool], list[StoredKey]]] = {}
-    for _, *instrument, series_id, source, basis, version, updated_at, is_settled in sorted(rows, key=_ID):
+    for *instrument, series_id, source, basis, version, updated_at, is_settled in sorted(rows, key=_ID):
         head = tuple(instrument)
         _, series = found.setdefault(head[0], (head, []))
         if series_id is not None:
@@ -158,15 +159,15 @@ class PriceSourceReader:
         self._by_id = _Lookup(database, _BY_ID)
         self._by_series = _Lookup(database, _BY_SERIES)
 
-    async def with_symbols(self, symbols: Sequence[str], wanted: PriceRange) -> list[Listed]:
+    async def with_symbols(self, symbols: Sequence[str], wanted: PriceRange) -> Rows:
         """Return every instrument, active or not, that has one of these symbols, oldest first."""
         return await self._by_symbol.ask(symbols, wanted)
 
-    async def with_ids(self, ids: Sequence[int], wanted: PriceRange) -> list[Listed]:
+    async def with_ids(self, ids: Sequence[int], wanted: PriceRange) -> Rows:
         """Return those of these instruments that exist."""
         return await self._by_id.ask(ids, wanted)
 
-    async def with_series(self, ids: Sequence[int], wanted: PriceRange) -> list[Listed]:
+    async def with_series(self, ids: Sequence[int], wanted: PriceRange) -> Rows:
         """Return the instruments of those of these series that exist in the interval, with these series."""
         return await self._by_series.ask(ids, wanted)
 

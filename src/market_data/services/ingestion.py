@@ -214,9 +214,7 @@ class IngestionService:
             instrument = await settle_listing(session, spec.name, symbol, page.listing, request.exchange)
             key = SeriesKey(instrument.id, request.interval, spec.name, spec.bases[request.interval])
             batch = {key: found.bars} if len(found.bars) else {}
-            await recorder.store(
-                session, batch, [(symbol, found.rejections), (symbol, broken)], found.unfinished
-            )
+            await recorder.store(batch, [(symbol, found.rejections), (symbol, broken)], found.unfinished)
 
 
 def _ready(request: IngestRequest) -> ProviderSpec:

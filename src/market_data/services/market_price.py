@@ -11,7 +11,14 @@ from market_data.db.session import Database
 from market_data.repositories.instrument import InstrumentRepository
 from market_data.repositories.market_price import BarReader
 from market_data.repositories.market_price_writer import BarWriter
-from market_data.repositories.price_source import Listed, PriceRange, PriceSourceReader, StoredKey
+from market_data.repositories.price_source import (
+    Listed,
+    PriceRange,
+    PriceSourceReader,
+    Rows,
+    StoredKey,
+    read_listed,
+)
 from market_data.repositories.series import SeriesRepository
 from market_data.services.naming import Named, name_symbols, possible_exchanges, possible_symbols
 from market_data.services.paging import DAMAGED, decode_token
@@ -33,13 +40,29 @@ class PriceQuery:
     sort: SortOrder = SortOrder.ASC
     limit: int | None = None
     page_token: str | None = None
+    latest: bool = False
+    """The bar with the greatest ts of each; range, limit, sort and token then play no part."""
     all_known: bool = False
     """Refuse when any symbol is unknown or ambiguous, not only when all are unknown."""
+
+    @property
+    def range(self) -> PriceRange:
+        """Return the bars wanted of whatever answers."""
+        return PriceRange(self.interval, self.start, self.end)
 
     def binding(self) -> object:
         """Return what a page token belongs to: all but limit and format."""
         span = [None if t is None else t.isoformat() for t in (self.start, self.end)]
         return ["prices", self.symbols, self.ids, self.interval, *span, self.source, self.basis, self.sort]
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What the catalogue and the series said of a query at one moment."""
+
+    listed: Rows
+    pinned: Rows = ()
+    exchanges: frozenset[str] = frozenset()
 
 
 class MarketPriceService:
@@ -49,9 +72,34 @@ class MarketPriceService:
         self._database = database
         self._preference = preference
         self._sources = PriceSourceReader(database)
+        self._reader = BarReader(database)
 
-    async def page(self, query: PriceQuery) -> PricePage:
-        """Prepare a page, or the whole range without a limit; the rows are read from what is returned.
+    async def open(self, query: PriceQuery) -> PricePage:
+        """Prepare an answer; see `page`."""
+        return self.page(query, await self.look(query))
+
+    async def look(self, query: PriceQuery) -> Sighting:
+        """Read what a query is about: instruments, series and their versions; equal ones answer alike.
+
+        Raises:
+            InvalidPageToken: the token is damaged or another query's.
+
+        """
+        wanted = query.range
+        if query.page_token is not None:
+            pins = tuple(one for one in _cursor(query).series if one)
+            pinned = await self._sources.with_series(pins, wanted)
+        else:
+            pinned = ()
+        if query.ids:
+            return Sighting(await self._sources.with_ids(query.ids, wanted), pinned)
+        heads = possible_exchanges(query.symbols)
+        exchanges = frozenset(await self._sources.exchanges(heads)) if heads else frozenset()
+        listed = await self._sources.with_symbols(possible_symbols(query.symbols), wanted)
+        return Sighting(listed, pinned, exchanges)
+
+    def page(self, query: PriceQuery, seen: Sighting) -> PricePage:
+        """Prepare an answer of what was seen for the query; the rows are read from what is returned.
 
         Raises:
             InstrumentNotFound: all are unknown, or with `all_known` some are.
@@ -60,72 +108,26 @@ class MarketPriceService:
 
         """
         cursor = None if query.page_token is None else _cursor(query)
-        wanted = PriceRange(query.interval, query.start, query.end)
-        names, series = await self._find(query, wanted, cursor)
+        names = _named(query, seen)
+        if cursor is not None:
+            names, series = _pinned(names, seen, cursor)
+            _require_known(query, names)
+        else:
+            _require_known(query, names)
+            stored = [series for name in names if name.instrument for series in name.instrument.series]
+            chosen = preferred(stored, self._preference, query.source, query.basis)
+            series = [chosen.get(name.instrument.id) if name.instrument else None for name in names]
         return PricePage(
-            reader=BarReader(self._database),
+            reader=self._reader,
             names=names,
             series=series,
-            wanted=wanted,
-            sort=query.sort,
+            wanted=query.range,
+            sort=SortOrder.DESC if query.latest else query.sort,
             limit=query.limit,
+            latest=query.latest,
             cursor=cursor,
             query=query.binding(),
         )
-
-    async def latest(self, query: PriceQuery) -> PricePage:
-        """Prepare an answer with the bar of the greatest ts of each; range, limit and token play no part.
-
-        Raises:
-            InstrumentNotFound: all are unknown, or with `all_known` some are.
-            AmbiguousSymbol: with `all_known`, some fit several instruments.
-
-        """
-        wanted = PriceRange(query.interval)
-        names, series = await self._find(query, wanted, None)
-        return PricePage(
-            reader=BarReader(self._database),
-            names=names,
-            series=series,
-            wanted=wanted,
-            sort=SortOrder.DESC,
-            limit=None,
-            latest=True,
-            query=query.binding(),
-        )
-
-    async def _find(
-        self, query: PriceQuery, wanted: PriceRange, cursor: Cursor | None
-    ) -> tuple[list[Named[Listed]], list[StoredKey | None]]:
-        """Find the instrument and the series behind everything asked for."""
-        names = await self._named(query, wanted)
-        if cursor is not None:
-            names, pinned = await self._pinned(names, wanted, cursor)
-            _require_known(query, names)
-            return names, pinned
-        _require_known(query, names)
-        stored = [series for name in names if name.instrument for series in name.instrument.series]
-        chosen = preferred(stored, self._preference, query.source, query.basis)
-        return names, [chosen.get(name.instrument.id) if name.instrument else None for name in names]
-
-    async def _named(self, query: PriceQuery, wanted: PriceRange) -> list[Named[Listed]]:
-        if query.ids:
-            found = {one.id: one for one in await self._sources.with_ids(query.ids, wanted)}
-            return [Named(str(one), found.get(one)) for one in query.ids]
-        heads = possible_exchanges(query.symbols)
-        exchanges = await self._sources.exchanges(heads) if heads else set()
-        listed = await self._sources.with_symbols(possible_symbols(query.symbols), wanted)
-        return name_symbols(query.symbols, listed, exchanges, retired=True)
-
-    async def _pinned(
-        self, names: Sequence[Named[Listed]], wanted: PriceRange, cursor: Cursor
-    ) -> tuple[list[Named[Listed]], list[StoredKey | None]]:
-        """Return the series of the first page and whose they are, whatever the symbols mean by now."""
-        owners = await self._sources.with_series([one for one in cursor.series if one], wanted)
-        by_series = {series.id: (owner, series) for owner in owners for series in owner.series}
-        found = [by_series.get(one) for one in cursor.series]
-        named = [Named(name.asked, one[0]) if one else name for name, one in zip(names, found, strict=True)]
-        return named, [one[1] if one else None for one in found]
 
     async def delete(
         self,
@@ -150,6 +152,25 @@ class MarketPriceService:
                 if series.interval == interval and series.source == source and basis in {None, series.basis}
             ]
             return await BarWriter(session).delete(interval, fitting, start, end)
+
+
+def _named(query: PriceQuery, seen: Sighting) -> list[Named[Listed]]:
+    listed = read_listed(seen.listed)
+    if query.ids:
+        found = {one.id: one for one in listed}
+        return [Named(str(one), found.get(one)) for one in query.ids]
+    return name_symbols(query.symbols, listed, seen.exchanges, retired=True)
+
+
+def _pinned(
+    names: Sequence[Named[Listed]], seen: Sighting, cursor: Cursor
+) -> tuple[list[Named[Listed]], list[StoredKey | None]]:
+    """Return the series of the first page and whose they are, whatever the symbols mean by now."""
+    owners = read_listed(seen.pinned)
+    by_series = {series.id: (owner, series) for owner in owners for series in owner.series}
+    found = [by_series.get(one) for one in cursor.series]
+    named = [Named(name.asked, one[0]) if one else name for name, one in zip(names, found, strict=True)]
+    return named, [one[1] if one else None for one in found]
 
 
 def _cursor(query: PriceQuery) -> Cursor:

@@ -1,6 +1,7 @@
 """Which instrument a symbol stands for. Active ones win; tickers are re-used, so nothing is guessed."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -40,7 +41,7 @@ def possible_symbols(texts: Sequence[str]) -> list[str]:
 def name_symbols(
     texts: Sequence[str],
     instruments: Sequence[InstrumentT],
-    exchanges: set[str],
+    exchanges: AbstractSet[str],
     *,
     retired: bool,
 ) -> list[Named[InstrumentT]]:

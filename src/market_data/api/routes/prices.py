@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from pydantic import BaseModel
 
 from market_data.api.dependencies import (
     BasisQuery,
@@ -12,89 +13,55 @@ from market_data.api.dependencies import (
     StartQuery,
     Uploads,
     Wanted,
-    wanted_of,
 )
+from market_data.api.direct import Reader
 from market_data.api.documentation import bars, body_of_bars, problems
-from market_data.api.encoders import Encoder
-from market_data.api.negotiation import choose
+from market_data.api.price_request import latest_request, price_request, range_request
+from market_data.api.responder import respond
 from market_data.api.routes.instruments import InstrumentId
-from market_data.api.streaming import respond
-from market_data.core.exceptions import InvalidInput
 from market_data.core.interval import Alignment, Basis, require_range
 from market_data.etl.readers.format import MEDIA_TYPES, FileFormat
 from market_data.schemas.fields import ID_MAX, Exchange, IntervalText, Source, Symbol
 from market_data.schemas.ingestion import DeleteResult, IngestResult
 from market_data.schemas.price_query import LatestParams, PriceParams, RangeParams
 from market_data.services.judging import Constants
-from market_data.services.market_price import MarketPriceService, PriceQuery
 
 router = APIRouter(tags=["prices"])
-direct_router = APIRouter(tags=["prices"])
-"""Routes that are served directly as well: see `api/direct.py`."""
 
-ENVELOPE_DEFAULT = 1000
-MAXIMUM = {"json": 1_000_000}
-MAXIMUM_OTHERS = 100_000
+Accept = Annotated[str | None, Header(include_in_schema=False)]
 
-
-def _limit(encoder: type[Encoder], limit: int | None) -> int | None:
-    if limit is None:
-        return ENVELOPE_DEFAULT if encoder.envelope else None
-    maximum = MAXIMUM.get(encoder.name, MAXIMUM_OTHERS)
-    if limit > maximum:
-        raise InvalidInput("limit", f"at most {maximum} in {encoder.name}, not {limit}")
-    return limit
+DIRECT: dict[str, tuple[type[BaseModel], Reader]] = {
+    "/prices": (PriceParams, price_request),
+    "/prices/latest": (LatestParams, latest_request),
+}
+"""Served directly: see `api/direct.py`. The routes below are what FastAPI knows of them."""
 
 
-async def _answer_range(request: Request, params: RangeParams, wanted: Wanted) -> Response:
-    encoder = choose(params.format, request.headers.get("accept"))
-    require_range(params.start, params.end)
-    query = PriceQuery(
-        symbols=wanted.symbols,
-        ids=wanted.ids,
-        interval=params.interval,
-        start=params.start,
-        end=params.end,
-        source=params.source,
-        basis=params.basis,
-        sort=params.sort,
-        limit=_limit(encoder, params.limit),
-        page_token=params.page_token,
-        all_known=not encoder.envelope,
-    )
-    service: MarketPriceService = request.app.state.prices
-    return await respond(request, encoder, await service.page(query))
-
-
-@direct_router.get("/prices", responses=bars(linked=True) | problems(400, 404, 406, 409, 422))
-async def list_prices(request: Request, params: Annotated[PriceParams, Query()]) -> Response:
+@router.get("/prices", responses=bars(linked=True) | problems(400, 404, 406, 409, 422))
+async def list_prices(
+    request: Request, params: Annotated[PriceParams, Query()], accept: Accept = None
+) -> Response:
     """Return bars: symbols as asked, within each by ts."""
-    return await _answer_range(request, params, wanted_of(params.symbols, params.instrument_ids))
+    return await respond(request, price_request(params, accept))
 
 
-@direct_router.get("/prices/latest", responses=bars(linked=False) | problems(404, 406, 409, 422))
-async def list_latest_prices(request: Request, params: Annotated[LatestParams, Query()]) -> Response:
+@router.get("/prices/latest", responses=bars(linked=False) | problems(404, 406, 409, 422))
+async def list_latest_prices(
+    request: Request, params: Annotated[LatestParams, Query()], accept: Accept = None
+) -> Response:
     """Return the bar with the greatest ts of each."""
-    wanted = wanted_of(params.symbols, params.instrument_ids)
-    encoder = choose(params.format, request.headers.get("accept"))
-    query = PriceQuery(
-        symbols=wanted.symbols,
-        ids=wanted.ids,
-        interval=params.interval,
-        source=params.source,
-        basis=params.basis,
-        all_known=not encoder.envelope,
-    )
-    service: MarketPriceService = request.app.state.prices
-    return await respond(request, encoder, await service.latest(query))
+    return await respond(request, latest_request(params, accept))
 
 
 @router.get("/instruments/{instrument_id}/prices", responses=bars(linked=True) | problems(400, 404, 406, 422))
 async def list_instrument_prices(
-    request: Request, instrument_id: InstrumentId, params: Annotated[RangeParams, Query()]
+    request: Request,
+    instrument_id: InstrumentId,
+    params: Annotated[RangeParams, Query()],
+    accept: Accept = None,
 ) -> Response:
     """Return bars of one instrument."""
-    return await _answer_range(request, params, Wanted((), (instrument_id,)))
+    return await respond(request, range_request(params, Wanted((), (instrument_id,)), accept))
 
 
 @router.delete("/instruments/{instrument_id}/prices", responses=problems(404, 422))
