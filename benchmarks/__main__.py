@@ -1,42 +1,72 @@
-"""`make bench`: everything, or `python -m benchmarks ranges small writes` for a part of it."""
+"""`make bench`: everything, or `python -m benchmarks ranges small writes memory growth` for a part of it."""
 
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
-from benchmarks import lab as laboratory
-from benchmarks import reads, report, writes
-from benchmarks.lab import Api
+from benchmarks import growth, lab, memory, reads, report, small, writes
 from benchmarks.measure import Result
 
 SIZE = int(os.environ.get("SIZE", "1000000"))
 TIMES = int(os.environ.get("TIMES", "5"))
-SECONDS = float(os.environ.get("SECONDS", "3"))
-PARTS = ("ranges", "small", "writes")
+SECONDS = float(os.environ.get("SECONDS", "2"))
+STREAMED = int(os.environ.get("STREAMED", "5000000"))
+CSV_BYTES = int(os.environ.get("CSV_BYTES", str(2 * 1024**3)))
+GROWN = int(os.environ.get("GROWN", "50000000"))
+_FRAMES = {"FRAME_CACHE_BYTES": str(128 * 1024**2)}
 
 
-def _naive(url: str) -> Api:
-    return Api([sys.executable, "-m", "uvicorn", "benchmarks.naive:app", "--no-access-log"], url)
+def _ranges(stored: lab.Lab) -> Iterable[Result]:
+    with closing(lab.ours(stored.url)) as api:
+        rows, sealed = "Ranges from rows", "Ranges from the column index"
+        yield from reads.ranges(stored, api, TIMES, rows, reads.ROW_GOALS)
+        yield reads.first_byte(stored, api, TIMES, rows)
+        lab.seal(stored.url)
+        yield from reads.ranges(stored, api, TIMES, sealed, reads.SEALED_GOALS)
+        yield reads.first_byte(stored, api, TIMES, sealed)
+    with closing(lab.ours(stored.url, **_FRAMES)) as api:
+        yield from reads.ranges(stored, api, TIMES, "Ranges asked again", reads.AGAIN_GOALS)
+
+
+def _small(stored: lab.Lab) -> Iterable[Result]:
+    lab.seal(stored.url)
+    with closing(lab.ours(stored.url, **_FRAMES)) as api, closing(lab.naive(stored.url)) as naive:
+        yield from small.small(stored, api, naive, TIMES, SECONDS)
+        yield from small.sql_alone(stored, api, TIMES, SECONDS)
+        yield from small.not_modified(stored, api, TIMES, SECONDS)
+        yield small.latest_of_many(stored, api, TIMES)
+
+
+def _writes(stored: lab.Lab) -> Iterable[Result]:
+    with closing(lab.ours(stored.url)) as api, tempfile.TemporaryDirectory() as folder:
+        yield from writes.writes(stored, api, Path(folder), SIZE, TIMES)
+
+
+def _memory(_: lab.Lab) -> Iterable[Result]:
+    with lab.lab(STREAMED) as stored, tempfile.TemporaryDirectory() as folder:
+        yield from memory.streaming(stored, STREAMED)
+        yield memory.ingesting(stored, Path(folder), CSV_BYTES)
+
+
+def _growth(_: lab.Lab) -> Iterable[Result]:
+    with lab.lab(GROWN, filled=False) as stored:
+        yield from growth.growth(stored, GROWN, TIMES)
+
+
+PARTS = {"ranges": _ranges, "small": _small, "writes": _writes, "memory": _memory, "growth": _growth}
 
 
 def main(parts: list[str]) -> None:
     """Measure, print, write the report."""
     results: list[Result] = []
-    with laboratory.lab(SIZE) as lab, tempfile.TemporaryDirectory() as folder:
-        ours = laboratory.ours(lab.url)
-        try:
-            if "ranges" in parts:
-                results += reads.ranges(lab, ours, TIMES)
-                results.append(reads.first_byte(ours, TIMES))
-            if "small" in parts:
-                naive = _naive(lab.url)
-                results += reads.small(ours, naive, SECONDS)
-                naive.close()
-            if "writes" in parts:
-                results += writes.writes(lab, ours, Path(folder), min(SIZE, 1_000_000), max(TIMES // 2, 1))
-        finally:
-            ours.close()
+    with lab.lab(SIZE) as stored:
+        for part in parts:
+            for result in PARTS[part](stored):
+                print("  ".join(result.row()), flush=True)
+                results.append(result)
     report.show(results)
     print(f"report: {report.write(results, SIZE)}")
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from market_data.db.embedded import EmbeddedServer
 from market_data.db.session import Database
 from market_data.repositories.market_price_writer import BarWriter, SeriesKey
 from market_data.services.instrument import InstrumentService
+from market_data.services.sealing import SealingService
 
 SOURCE = "bench"
 BATCH = 2_000
@@ -79,16 +80,7 @@ class Lab:
         await migrations.upgrade(database)
         keys = {}
         for one in self.instruments:
-            created = await InstrumentService(database).create(
-                {
-                    "symbol": one.symbol,
-                    "exchange": "BENCH",
-                    "asset_class": AssetClass.CRYPTO,
-                    "currency": "USD",
-                    "timezone": "UTC",
-                }
-            )
-            keys[one.number] = SeriesKey(created.id, Interval.M1, SOURCE, Basis.RAW)
+            keys[one.number] = await add_instrument(database, one.symbol)
         made = {one.number: data.bars(one.number, one.rows) for one in self.instruments}
         longest = max(one.rows for one in self.instruments)
         for first in range(0, longest, BATCH):
@@ -96,8 +88,28 @@ class Lab:
             async with database.session() as session:
                 await BarWriter(session).upsert({k: b for k, b in parts.items() if len(b)}, run_id=1)
         await database.close()
+        await self.read_series()
+
+    def add_many(self, count: int) -> list[str]:
+        """Add instruments with a day of bars each and return their symbols."""
+        return asyncio.run(self._add_many(count))
+
+    async def _add_many(self, count: int) -> list[str]:
+        database = Database(self.url)
+        symbols = [f"MANY{number:03d}" for number in range(count)]
+        batch = {}
+        for number, symbol in enumerate(symbols):
+            batch[await add_instrument(database, symbol)] = data.bars(number, 1440)
+        async with database.session() as session:
+            await BarWriter(session).upsert(batch, run_id=1)
+        await database.close()
+        await self.read_series()
+        return symbols
+
+    async def read_series(self) -> None:
+        """Learn the ids of series, and let the planner learn the tables."""
         connection = await asyncpg.connect(self.url)
-        await connection.execute("VACUUM (ANALYZE) market_price_intraday")
+        await connection.execute("VACUUM (ANALYZE) market_price_intraday, price_block, series, instrument")
         rows = await connection.fetch(
             "SELECT i.symbol, s.id FROM series s JOIN instrument i ON i.id = s.instrument_id"
         )
@@ -105,8 +117,15 @@ class Lab:
         await connection.close()
 
 
+async def add_instrument(database: Database, symbol: str) -> SeriesKey:
+    """Add an instrument and return the key of its 1-minute series."""
+    values = {"symbol": symbol, "exchange": "BENCH", "asset_class": AssetClass.CRYPTO, "currency": "USD"}
+    created = await InstrumentService(database).create(values | {"timezone": "UTC"})
+    return SeriesKey(created.id, Interval.M1, SOURCE, Basis.RAW)
+
+
 @contextmanager
-def lab(size: int) -> Iterator[Lab]:
+def lab(size: int, *, filled: bool = True) -> Iterator[Lab]:
     """Start a server in a temporary folder and fill it."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         server = EmbeddedServer(Path(folder))
@@ -114,8 +133,9 @@ def lab(size: int) -> Iterator[Lab]:
         try:
             built = Lab(url, server.bin_dir, size)
             began = time.perf_counter()
-            asyncio.run(built.fill())
-            print(f"{size} bars made and stored in {time.perf_counter() - began:.1f} s", flush=True)
+            if filled:
+                asyncio.run(built.fill())
+                print(f"{size} bars made and stored in {time.perf_counter() - began:.1f} s", flush=True)
             yield built
         finally:
             server.stop()
@@ -132,14 +152,14 @@ def free_port() -> int:
 class Api:
     """A running API process and a client that does as little as possible."""
 
-    def __init__(self, command: list[str], url: str, ready: str = "/health/live") -> None:
+    def __init__(self, command: list[str], url: str, **settings: str) -> None:
         self.port = free_port()
         environment = {**os.environ, "DATABASE_URL": url, "UVICORN_PORT": str(self.port)}
-        environment |= {"LOG_LEVEL": "WARNING", "UVICORN_LOG_LEVEL": "warning"}
+        environment |= {"LOG_LEVEL": "WARNING", "UVICORN_LOG_LEVEL": "warning", **settings}
         self.process = subprocess.Popen(command, env=environment)
         for _ in range(300):
             try:
-                self.get(ready)
+                self.get("/health/live")
             except (ConnectionError, http.client.HTTPException):
                 time.sleep(0.1)
             else:
@@ -165,8 +185,28 @@ class Api:
 
     def memory(self) -> int:
         """Return the process's resident bytes."""
+        return self._status("VmRSS:")
+
+    def peak(self) -> int:
+        """Return the most resident bytes since `forget_peak`."""
+        return self._status("VmHWM:")
+
+    def forget_peak(self) -> None:
+        """Count the peak from now on."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def header(self, path: str, name: str) -> str:
+        """Return a header of an answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        return answer.headers[name]
+
+    def _status(self, field: str) -> int:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+        return int(status.split(field)[1].split()[0]) * 1024
 
     def close(self) -> None:
         """Stop the process."""
@@ -174,8 +214,31 @@ class Api:
         self.process.wait(30)
 
 
-def ours(url: str) -> Api:
-    """Start this project's API."""
-    return Api(
-        [sys.executable, "-m", "uvicorn", "--factory", "market_data.main:create_app", "--no-access-log"], url
-    )
+def ours(url: str, **settings: str) -> Api:
+    """Start this project's API; it seals nothing by itself, and keeps frames where the settings say so."""
+    command = [sys.executable, "-m", "uvicorn", "--factory", "market_data.main:create_app", "--no-access-log"]
+    return Api(command, url, **{"SEAL_AFTER_SECONDS": "0", "FRAME_CACHE_BYTES": "0", **settings})
+
+
+def naive(url: str) -> Api:
+    """Start the naive application."""
+    return Api([sys.executable, "-m", "uvicorn", "benchmarks.naive:app", "--no-access-log"], url)
+
+
+def seal(url: str) -> None:
+    """Build the column index."""
+    _on(url, lambda service: service.seal())
+
+
+def recount(url: str) -> None:
+    """Count everything anew, after rows came past the program; nothing is sealed then."""
+    _on(url, lambda service: service.reindex())
+
+
+def _on(url: str, work: Callable[[SealingService], Awaitable[int]]) -> None:
+    async def run() -> None:
+        database = Database(url)
+        await work(SealingService(database))
+        await database.close()
+
+    asyncio.run(run())

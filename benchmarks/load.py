@@ -1,9 +1,11 @@
-"""A load generator that does as little as possible: keep-alive connections that repeat one request."""
+"""A load generator that does as little as possible: connections that ask for paths in turn."""
 
 import asyncio
 import statistics
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 
 
 @dataclass(slots=True)
@@ -27,8 +29,10 @@ class Load:
 class _Connection(asyncio.Protocol):
     """Sends the next request as soon as an answer is whole."""
 
-    def __init__(self, request: bytes, until: float, load: Load, done: asyncio.Future[None]) -> None:
-        self._request = request
+    def __init__(
+        self, requests: Iterator[bytes], until: float, load: Load, done: asyncio.Future[None]
+    ) -> None:
+        self._requests = requests
         self._until = until
         self._load = load
         self._done = done
@@ -43,7 +47,7 @@ class _Connection(asyncio.Protocol):
         self._buffer.clear()
         self._needed = None
         self._began = time.perf_counter()
-        self._transport.write(self._request)
+        self._transport.write(next(self._requests))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -82,21 +86,21 @@ class _Connection(asyncio.Protocol):
             self._done.set_result(None)
 
 
-async def _run(port: int, path: str, connections: int, seconds: float, headers: str) -> Load:
-    request = f"GET {path} HTTP/1.1\r\nHost: bench\r\n{headers}\r\n".encode()
+async def _run(port: int, paths: Sequence[str], connections: int, seconds: float, headers: str) -> Load:
+    requests = cycle([f"GET {path} HTTP/1.1\r\nHost: bench\r\n{headers}\r\n".encode() for path in paths])
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     load = Load(seconds)
     waiting = [loop.create_future() for _ in range(connections)]
     for done in waiting:
         await loop.create_connection(
-            lambda done=done: _Connection(request, began + seconds, load, done), "127.0.0.1", port
+            lambda done=done: _Connection(requests, began + seconds, load, done), "127.0.0.1", port
         )
     await asyncio.gather(*waiting)
     load.seconds = time.perf_counter() - began
     return load
 
 
-def run(port: int, path: str, *, connections: int = 16, seconds: float = 3.0, headers: str = "") -> Load:
-    """Ask for one path over and over."""
-    return asyncio.run(_run(port, path, connections, seconds, headers))
+def run(port: int, *paths: str, connections: int = 16, seconds: float = 3.0, headers: str = "") -> Load:
+    """Ask for these paths in turn, over and over."""
+    return asyncio.run(_run(port, paths, connections, seconds, headers))

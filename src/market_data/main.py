@@ -42,8 +42,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     liveness = Liveness(database)
     app.state.database = database
     app.state.ingestions = IngestionService(database, liveness)
-    app.state.prices = MarketPriceService(database, settings.source_preference)
-    app.state.responder = PriceResponder(app.state.prices, FrameCache(settings.frame_cache_bytes))
+    memory = settings.frame_cache_bytes // 2  # half for whole answers, half for the blocks of others
+    app.state.prices = MarketPriceService(database, settings.source_preference, memory)
+    app.state.frames = FrameCache(memory)
+    app.state.responder = PriceResponder(app.state.prices, app.state.frames)
     app.state.uploads = UploadService(database, liveness)
     try:
         interrupted = await RunService(database).interrupt_dead()

@@ -49,6 +49,11 @@ def test_absent_volumes_stay_absent():
         assert_same(decode(encode(given_bars)), given_bars)
 
 
+def test_no_bars_are_no_bytes():
+    assert encode(Bars.empty()) == b""
+    assert len(decode(b"")) == 0
+
+
 def test_a_day_of_minutes_takes_few_bytes():
     random = np.random.default_rng(1)
     close = np.round(100 + np.cumsum(random.integers(-5, 6, 1440)) / 100, 2)

@@ -29,6 +29,7 @@ class Stored:
     instrument_id: int
     source: str
     basis: Basis = Basis.RAW
+    version: int = 1
 
 
 @dataclass

@@ -70,3 +70,9 @@ def choose_coding(accept_encoding: str | None) -> str | None:
 def compressor(coding: str) -> Compressor:
     """Begin a body in this coding."""
     return _CODINGS[coding]()
+
+
+def packed(body: bytes, coding: str) -> bytes:
+    """Return a whole body in this coding."""
+    stream = compressor(coding)
+    return stream.compress(body) + stream.finish()

@@ -1,23 +1,22 @@
 """An answer with bars: what the client has already, what was answered before, or a new one."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from fastapi import Request, Response
 
-from market_data.api.compression import choose_coding
+from market_data.api.compression import choose_coding, packed
 from market_data.api.frames import Frame, FrameCache
 from market_data.api.price_request import PriceRequest
 from market_data.api.streaming import BarStream, RawHeaders, WholeAnswer, encoded, kept
 from market_data.api.validators import Validators, validators_of
+from market_data.core.bounded_cache import BoundedCache
 from market_data.services.market_price import MarketPriceService, Sighting
 from market_data.services.price_page import PricePage
 
 _VARY = (b"vary", b"Accept, Accept-Encoding")
 """Tells caches that the same address has other answers (RFC 9110, section 12.5.5)."""
-_REMEMBERED = 1024
-_FEW = 8
-"""Instruments up to which it is remembered what an answer was found to be."""
+_REMEMBERED = 8192
+"""Rows of instruments and series for which it is remembered what an answer was found to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,9 @@ class PriceResponder:
     def __init__(self, service: MarketPriceService, frames: FrameCache) -> None:
         self._service = service
         self._frames = frames
-        self._announce_again = lru_cache(_REMEMBERED)(self._announce)
+        self._announced: BoundedCache[tuple[PriceRequest, str | None, Sighting], _Announced] = BoundedCache(
+            _REMEMBERED
+        )
 
     async def respond(self, request: Request, asked: PriceRequest) -> Response:
         """Answer with bars, or with 304 where the client has them.
@@ -48,8 +49,12 @@ class PriceResponder:
         client = request.headers
         coding = choose_coding(client.get("accept-encoding")) if asked.encoder.compressible else None
         seen = await self._service.look(asked.query)
-        announce = self._announce_again if len(seen.listed) <= _FEW else self._announce
-        told = announce(asked, coding, seen)
+        key, page = (asked, coding, seen), None
+        told = self._announced.get(key)
+        if told is None:
+            page = self._service.page(asked.query, seen)
+            told = _announce(page, asked.encoder.name, coding)
+            self._announced.put(key, told, 1 + len(seen.listed))
         if told.validators.match(client.get("if-none-match"), client.get("if-modified-since")):
             return WholeAnswer(304, told.headers)
         frame = self._frames.get(told.validators.tag)
@@ -57,7 +62,7 @@ class PriceResponder:
         if coding is not None:
             headers.append((b"content-encoding", coding.encode()))
         if frame is None:
-            page = self._service.page(asked.query, seen)
+            page = page or self._service.page(asked.query, seen)
             if not page.is_small and (asked.encoder.envelope or page.limit is None):
                 return await self._stream(asked, coding, page, told.validators.tag, headers)
             frame = await self._collect(asked, coding, page, told.validators.tag)
@@ -66,11 +71,6 @@ class PriceResponder:
             headers.append((b"link", f'<{following}>; rel="next"'.encode()))
         headers.append((b"content-length", str(len(frame.body)).encode()))
         return WholeAnswer(200, headers, frame.body)
-
-    def _announce(self, asked: PriceRequest, coding: str | None, seen: Sighting) -> _Announced:
-        page = self._service.page(asked.query, seen)
-        validators = validators_of(page, asked.encoder.name, coding)
-        return _Announced(validators, [_VARY, *validators.headers()])
 
     async def _stream(
         self, asked: PriceRequest, coding: str | None, page: PricePage, tag: str, headers: RawHeaders
@@ -85,10 +85,17 @@ class PriceResponder:
         For small answers a stream costs more than it saves; row formats with a limit need the token of the
         next page for a header.
         """
-        body = b"".join([piece async for piece in encoded(asked.encoder(page), coding)])
+        body = await asked.encoder(page).whole()
+        if coding is not None:
+            body = packed(body, coding)
         frame = Frame(body, None if asked.encoder.envelope else page.summary().next_page_token)
         self._frames.put(tag, frame)
         return frame
+
+
+def _announce(page: PricePage, format_name: str, coding: str | None) -> _Announced:
+    validators = validators_of(page, format_name, coding)
+    return _Announced(validators, [_VARY, *validators.headers()])
 
 
 async def respond(request: Request, asked: PriceRequest) -> Response:

@@ -71,13 +71,13 @@ async def encoded(encoder: Encoder, coding: str | None) -> AsyncGenerator[bytes]
             async for piece in pieces:
                 yield piece
             return
-        packed = compressor(coding)
+        compressing = compressor(coding)
         async for piece in pieces:
             if len(piece) < _INLINE_BYTES:
-                yield packed.compress(piece)
+                yield compressing.compress(piece)
             else:
-                yield await asyncio.to_thread(packed.compress, piece)
-        yield packed.finish()
+                yield await asyncio.to_thread(compressing.compress, piece)
+        yield compressing.finish()
 
 
 async def kept(pieces: AsyncGenerator[bytes], frames: FrameCache, tag: str) -> AsyncGenerator[bytes]:

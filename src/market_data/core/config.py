@@ -49,7 +49,7 @@ class Settings(BaseSettings):
         description="Bars that rest for so long get the column index that speeds reads up. 0: never.",
     )
     frame_cache_bytes: int = Field(
-        64 * 1024**2, ge=0, description="Memory of a process for answers it gave before. 0: none are kept."
+        128 * 1024**2, ge=0, description="Memory of a process for what it answered with before. 0: none."
     )
     max_body_bytes: int = Field(512 * 1024**2, ge=1024, description="Largest HTTP body, in bytes.")
     source_preference: Annotated[tuple[str, ...], NoDecode] = Field(

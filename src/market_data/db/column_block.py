@@ -86,7 +86,9 @@ def _volume(volume: Floats) -> tuple[int, list[_Ints] | list[Floats]]:
 
 
 def encode(bars: Bars) -> bytes:
-    """Write bars of one series, sorted by ts, n > 0."""
+    """Write bars of one series, sorted by ts; none are no bytes."""
+    if not len(bars):
+        return b""
     stamps = bars.ts.view("int64")
     steps = np.diff(stamps, prepend=stamps[:1])
     unit = max(int(np.gcd.reduce(steps)), 1)
@@ -105,6 +107,8 @@ def decode(block: bytes) -> Bars:
         ValueError: another format wrote it; `market-data db reindex` writes it anew.
 
     """
+    if not block:
+        return Bars.empty()
     version, n, first_ts, unit, first_open, places, volume_places, *widths = _HEAD.unpack_from(block)
     if version != _FORMAT:
         raise ValueError(f"a column block has format {version}, not {_FORMAT}: run `market-data db reindex`")

@@ -69,7 +69,7 @@ class OpenBlock:
 
     def columns(self) -> bytes:
         """Return its bars as the column index holds them."""
-        return encode(self.bars) if len(self.bars) else b""
+        return encode(self.bars)
 
 
 _SEALING = 0x6D64_0003

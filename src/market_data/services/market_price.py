@@ -68,11 +68,11 @@ class Sighting:
 class MarketPriceService:
     """Finds the series that answer and reads them."""
 
-    def __init__(self, database: Database, preference: Sequence[str]) -> None:
+    def __init__(self, database: Database, preference: Sequence[str], remembered_bytes: int = 0) -> None:
         self._database = database
         self._preference = preference
         self._sources = PriceSourceReader(database)
-        self._reader = BarReader(database)
+        self._reader = BarReader(database, remembered_bytes)
 
     async def open(self, query: PriceQuery) -> PricePage:
         """Prepare an answer; see `page`."""

@@ -130,7 +130,7 @@ class PricePage:
                     start = _instant(self.cursor.ts + 1)
                 else:
                     end = _instant(self.cursor.ts)
-            ranges.append(SeriesRange(position, series.id, start, end))
+            ranges.append(SeriesRange(position, series.id, start, end, series.version))
         return ranges
 
     async def blocks(self) -> AsyncGenerator[BarBlock]:
@@ -152,8 +152,7 @@ class PricePage:
                 yield self._counted(block)
 
     def _counted(self, block: BarBlock) -> BarBlock:
-        first = int(block.position[0])
-        for position, count in enumerate(np.bincount(block.position - first).tolist(), first):
+        for position, count in block.runs():
             self._counts[position] += count
         self._last = int(block.position[-1]), int(block.bars.ts[-1].astype("int64"))
         return block

@@ -63,17 +63,25 @@ class Encoder(ABC):
         frame = pl.from_arrow(self.batch(block, rfc3339_array(block.bars.ts)))
         return cast("pl.DataFrame", frame)
 
+    async def whole(self) -> bytes:
+        """Return the whole answer in one piece."""
+        async with aclosing(self.page.blocks()) as blocks:
+            pieces = [self.start(), *[await self._encoded(block) async for block in blocks]]
+        return b"".join((*pieces, *self.finish()))
+
     async def stream(self) -> AsyncGenerator[bytes]:
         """Yield the whole answer in pieces, holding a block at a time."""
         yield self.start()
         async with aclosing(self.page.blocks()) as blocks:
             async for block in blocks:
-                if len(block.bars) < _INLINE_ROWS:
-                    yield self.block(block)
-                else:  # polars and pyarrow leave the interpreter free: the server stays responsive
-                    yield await asyncio.to_thread(self.block, block)
+                yield await self._encoded(block)
         for piece in self.finish():
             yield piece
+
+    async def _encoded(self, block: BarBlock) -> bytes:
+        if len(block.bars) < _INLINE_ROWS:
+            return self.block(block)
+        return await asyncio.to_thread(self.block, block)  # the server stays responsive meanwhile
 
 
 def tail(page: PricePage) -> bytes:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from operator import mul
 
-import numpy as np
 import orjson
 
 from market_data.api.encoders.base import Encoder, tail
@@ -37,11 +36,9 @@ class ColumnsEncoder(Encoder):
 
     def _symbols(self, block: BarBlock) -> bytes:
         """Write each label once per run of its rows: positions only grow."""
-        position = block.position
-        starts = np.concatenate(([0], (position[1:] != position[:-1]).nonzero()[0] + 1))
-        counts = np.diff(starts, append=len(position)).tolist()
-        labels = [orjson.dumps(self._names[number]) + b"," for number in position[starts].tolist()]
-        return b"".join(map(mul, labels, counts))[:-1]
+        runs = block.runs()
+        labels = [orjson.dumps(self._names[number]) + b"," for number, _ in runs]
+        return b"".join(map(mul, labels, [count for _, count in runs]))[:-1]
 
     def finish(self) -> Sequence[bytes]:
         """Return the whole answer; joined, it would be copied once more."""
