@@ -191,6 +191,32 @@ async def test_a_writer_waits_for_the_one_before_and_sees_its_bars(database, key
     assert await second == WriteCounts(unchanged=1)
 
 
+async def test_a_writer_sees_what_it_wrote_before_in_the_same_transaction(database, key):
+    async with database.session() as session:
+        writer = BarWriter(session)
+        assert await writer.upsert({key: bars({day(5): 1.0})}, 1) == WriteCounts(inserted=1)
+        mixed = {day(0): 1.0, day(5): 2.0, day(6): 1.0}
+        assert await writer.upsert({key: bars(mixed)}, 1) == WriteCounts(inserted=2, updated=1)
+        assert await writer.upsert({key: bars(mixed)}, 1) == WriteCounts(unchanged=3)
+        series = (await fetch(database, "SELECT 1 FROM series"))[:1]
+        assert not series  # others see nothing yet
+    assert await stored(database) == mixed
+    await assert_figures_recount(database)
+
+
+async def test_bars_behind_the_last_one_removed_are_new(database, key):
+    await upsert(database, {key: bars({day(n): 1.0 for n in range(4)})})
+    async with database.session() as session:
+        writer = BarWriter(session)
+        await writer.upsert({key: bars({day(3): 1.0})}, 1)
+        series = (await session.execute(text("SELECT id FROM series"))).scalar_one()
+        assert await writer.delete(Interval.D1, [series], day(2), None) == 2
+        assert await writer.upsert({key: bars({day(1): 1.0, day(2): 1.0, day(3): 5.0})}, 1) == WriteCounts(
+            inserted=2, unchanged=1
+        )
+    await assert_figures_recount(database)
+
+
 async def test_bars_of_an_instrument_that_is_gone_are_a_concurrent_change(database):
     nobody = SeriesKey(4711, Interval.D1, "api", Basis.RAW)
     with pytest.raises(ConcurrentChange):

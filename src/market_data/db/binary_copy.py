@@ -4,7 +4,7 @@ Every column is NOT NULL, so each row has one fixed width and a file of rows is 
 Format: https://www.postgresql.org/docs/current/sql-copy.html (File Formats, Binary Format).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ TRAILER = b"\xff\xff"
 _EPOCH = np.datetime64("2000-01-01", "us")
 """PostgreSQL counts microseconds from here."""
 
+_PIECE_ROWS = 1024
 _WIRE = {"int4": ">i4", "int8": ">i8", "float8": ">f8", "timestamptz": ">i8"}
 _SIZE = {"int4": 4, "int8": 8, "float8": 8, "timestamptz": 8}
 _HERE = {"int4": "int32", "int8": "int64", "float8": "float64"}
@@ -41,13 +42,21 @@ class RowFormat:
         self.record = _record(types)
 
     def encode(self, *columns: NDArray[Any]) -> bytes:
-        """Write columns of one length n as n rows, without header and trailer."""
-        rows = np.empty(len(columns[0]), self.record)
-        rows["count"] = len(self.types)
-        for position, (name, column) in enumerate(zip(self.types, columns, strict=True)):
-            rows[f"size{position}"] = _SIZE[name]
-            rows[f"value{position}"] = (column - _EPOCH).view("int64") if name == "timestamptz" else column
-        return rows.tobytes()
+        """Write columns of one length as rows, without header and trailer."""
+        return b"".join(self.pieces(len(columns[0]), *columns))
+
+    def pieces(self, n: int, *columns: NDArray[Any] | int) -> Iterator[bytes]:
+        """Write n rows piece by piece, small enough for a cache; a number stands for itself n times."""
+        template = np.empty(min(n, _PIECE_ROWS), self.record)
+        template["count"] = len(self.types)
+        for position, name in enumerate(self.types):
+            template[f"size{position}"] = _SIZE[name]
+        for start in range(0, n, _PIECE_ROWS):
+            rows = template[: n - start]
+            for position, (name, column) in enumerate(zip(self.types, columns, strict=True)):
+                part = column if isinstance(column, int) else column[start : start + _PIECE_ROWS]
+                rows[f"value{position}"] = (part - _EPOCH).view("int64") if name == "timestamptz" else part
+            yield rows.tobytes()
 
 
 def read_column(kind: str, values: bytes) -> NDArray[Any]:

@@ -1,9 +1,10 @@
 """From a file or body to bars ready to be stored: read ahead, name the instruments, normalise."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from market_data.repositories.market_price_writer import SeriesKey
 from market_data.schemas.fields import ID_MAX
 from market_data.services.instrument import find_named
 from market_data.services.naming import Named
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,26 +95,49 @@ class Judged:
 async def judged_chunks(
     database: Database, stream: BinaryIO, request: UploadRequest
 ) -> AsyncGenerator[Judged]:
-    """Yield chunk after chunk from where the stream stands; the next is prepared while one is stored.
+    """Yield chunk after chunk from where the stream stands.
+
+    While one is stored, the next is judged and the one behind it is read.
 
     Raises:
         UnreadableBody: it cannot be read to its end.
         InvalidInput: a column is missing or contradicts a constant.
 
     """
-    chunks = read(stream, request.file_format)
-    upcoming = asyncio.create_task(_next(database, request, chunks))
-    try:
-        while (judged := await upcoming) is not None:
-            upcoming = asyncio.create_task(_next(database, request, chunks))
+    chunks = _ahead(_chunks(stream, request.file_format))
+    ready = _ahead(_judged(database, request, chunks))
+    async with aclosing(chunks), aclosing(ready):
+        async for judged in ready:
             yield judged
+
+
+async def _ahead(source: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    """Yield what a source yields, and have it prepare the next meanwhile."""
+    upcoming = asyncio.create_task(_next(source))
+    try:
+        while (one := await upcoming) is not None:
+            upcoming = asyncio.create_task(_next(source))
+            yield one
     finally:
         await asyncio.wait({upcoming})  # its thread reads the stream, which the caller closes or rewinds
+        await source.aclose()
 
 
-async def _next(database: Database, request: UploadRequest, chunks: Iterator[Chunk]) -> Judged | None:
-    chunk = await asyncio.to_thread(next, chunks, None)
-    return None if chunk is None else await _judge(database, request, chunk)
+async def _next(source: AsyncGenerator[T]) -> T | None:
+    return await anext(source, None)
+
+
+async def _chunks(stream: BinaryIO, file_format: FileFormat) -> AsyncGenerator[Chunk]:
+    chunks = read(stream, file_format)
+    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        yield chunk
+
+
+async def _judged(
+    database: Database, request: UploadRequest, chunks: AsyncGenerator[Chunk]
+) -> AsyncGenerator[Judged]:
+    async for chunk in chunks:
+        yield await _judge(database, request, chunk)
 
 
 async def _judge(database: Database, request: UploadRequest, chunk: Chunk) -> Judged:

@@ -83,6 +83,7 @@ class RunRecorder:
         """What is committed, or will be with the transaction under way."""
         self._database = database
         self._kept = 0
+        self._open: tuple[BarWriter, IngestionRunRepository] | None = None
 
     @classmethod
     async def create(
@@ -107,14 +108,15 @@ class RunRecorder:
 
     async def store(
         self,
-        session: Session,
         batch: Mapping[SeriesKey, Bars],
         rejections: Iterable[tuple[str | None, Rejections]],
         unfinished: int = 0,
     ) -> WriteCounts:
-        """Write bars, and what was refused beside them (with the symbol it named), in one transaction."""
-        written = await BarWriter(session).upsert(batch, self.run_id)
-        runs = IngestionRunRepository(session)
+        """Write bars, and what was refused (with the symbol it named), in the transaction that is open."""
+        if self._open is None:
+            raise RuntimeError("no transaction is open")
+        writer, runs = self._open
+        written = await writer.upsert(batch, self.run_id)
         rejected = 0
         for symbol, refused in rejections:
             rejected += refused.total
@@ -122,9 +124,7 @@ class RunRecorder:
             self._kept += len(kept)
             rows = [asdict(one) | {"symbol": symbol[:64] if symbol else None} for one in kept]
             await runs.add_rejections(self.run_id, rows)
-        counts = asdict(written) | {"unfinished": unfinished, "rejected": rejected}
-        await runs.add_counts(self.run_id, counts)
-        self.counts.update(counts)
+        self.counts.update(asdict(written) | {"unfinished": unfinished, "rejected": rejected})
         return written
 
     @asynccontextmanager
@@ -133,10 +133,15 @@ class RunRecorder:
         before = self.counts.copy(), self._kept
         try:
             async with self._database.session() as session:
+                runs = IngestionRunRepository(session)
+                self._open = BarWriter(session), runs
                 yield session
+                await runs.add_counts(self.run_id, self.counts - before[0])
         except BaseException:
             self.counts, self._kept = before
             raise
+        finally:
+            self._open = None
 
     @asynccontextmanager
     async def recorded(self) -> AsyncIterator[None]:

@@ -136,9 +136,9 @@ class UploadService:
             left -= 1
             shown.clear()
             try:
-                async with recorder.transaction() as session, aclosing(chunks()) as ready:
+                async with recorder.transaction(), aclosing(chunks()) as ready:
                     async for judged in ready:
-                        await recorder.store(session, judged.batch, judged.rejections, judged.unfinished)
+                        await recorder.store(judged.batch, judged.rejections, judged.unfinished)
                         _show(shown, judged)
             except ConcurrentChange:
                 if not left:

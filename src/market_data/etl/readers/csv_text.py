@@ -11,12 +11,14 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from market_data.core.exceptions import UnreadableBody
-from market_data.etl.readers.blocks import MAX_LINE, block_size, without_bom
+from market_data.etl.readers.blocks import block_size, without_bom
 from market_data.etl.readers.chunk import Chunk
 from market_data.etl.transformers.rejection import TEXT_BYTES, Reason, Rejections
 
 _DELIMITERS = (",", ";", "\t")
 _HEADER_BYTES = 64 * 1024
+_BLOCK = 256 * 1024
+"""Bytes parsed at once, and so in one line at most; Arrow reads 32 blocks ahead, whatever their size."""
 _END = "__end_of_csv_4bd1a7__"
 
 
@@ -28,7 +30,7 @@ def read(stream: BinaryIO, chunk_rows: int) -> Iterator[Chunk]:
 
     Raises:
         UnreadableBody: no header, a header with empty or repeated names, a quote never closed, a line over
-            16 MiB, NUL, or anything but UTF-8.
+            256 KiB, NUL, or anything but UTF-8.
 
     """
     header = _header_line(stream)
@@ -37,7 +39,7 @@ def read(stream: BinaryIO, chunk_rows: int) -> Iterator[Chunk]:
     end = _END if len(names) > 1 else delimiter.join((_END, _END))
     lines = _Lines(end, len(names))
     try:
-        batches = _open(_Ended(stream, end), names, delimiter, lines, block_size(chunk_rows))
+        batches = _open(_Ended(stream, end), names, delimiter, lines, min(block_size(chunk_rows), _BLOCK))
         for batch in batches:
             table = pl.DataFrame(pl.from_arrow(batch))
             for part in table.iter_slices(chunk_rows):
@@ -136,7 +138,7 @@ def _open(
 ) -> arrow_csv.CSVStreamingReader:
     return arrow_csv.open_csv(
         pa.PythonFile(source, mode="r"),
-        read_options=arrow_csv.ReadOptions(column_names=names, block_size=size),
+        read_options=arrow_csv.ReadOptions(column_names=names, block_size=size, use_threads=False),
         parse_options=arrow_csv.ParseOptions(
             delimiter=delimiter, newlines_in_values=True, invalid_row_handler=lines.on_row
         ),
@@ -148,5 +150,5 @@ def _open(
 
 def _explain(message: str) -> str:
     if "straddl" in message:
-        return f"a quoted value is never closed, or a line is too long (at most {MAX_LINE} bytes)"
+        return f"a quoted value is never closed, or a line is too long (at most {_BLOCK} bytes)"
     return f"the CSV cannot be read: {message.splitlines()[0][:200]}"

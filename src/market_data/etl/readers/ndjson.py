@@ -19,6 +19,8 @@ _SAMPLE = 100
 _SAMPLE_BYTES = 32 * 1024
 _EXACT_INT = 2**53
 _NUMBERS = {*PRICES, "volume"}
+_RARE = {"exchange": b"x", "instrument_id": b"_", "interval": b"r"}
+"""Letters that most bodies without these names lack: one letter is found ten times faster than a word."""
 
 
 def read(stream: BinaryIO, chunk_rows: int) -> Iterator[Chunk]:
@@ -96,8 +98,7 @@ def _has_more(block: bytes, schema: dict[str, type[pl.DataType]]) -> bool:
     """Whether a line further down may have a column that the first lines lack."""
     known = {name.lower() for name in schema}
     absent = [name for name in OPTIONAL if name not in known]
-    # The rarest letter first: most bodies have no instrument_id, and one letter is found ten times faster.
-    return any(f'"{name}"'.encode() in block for name in absent if "_" not in name or b"_" in block)
+    return any(_RARE.get(name, b'"') in block and f'"{name}"'.encode() in block for name in absent)
 
 
 def _object(line: bytes, place: str, number: int) -> dict[str, object]:
