@@ -33,8 +33,20 @@ def _fill(table: str, interval: str, seconds: int) -> None:
     )
 
 
+# HTTP dates have whole seconds: two versions of one series shall never share one.
+NEXT_SECOND = """
+CREATE FUNCTION next_second(before timestamptz) RETURNS timestamptz LANGUAGE sql VOLATILE
+RETURN greatest(clock_timestamp(), date_trunc('second', before) + interval '1 second')
+"""
+
+
 def upgrade() -> None:
     """Create the blocks of what is stored; none is sealed yet."""
+    op.execute(NEXT_SECOND)
+    op.execute(
+        "COMMENT ON FUNCTION next_second IS 'When a series changed now that changed before: a later second'"
+    )
+    op.execute("REVOKE EXECUTE ON FUNCTION next_second FROM PUBLIC")
     op.create_table(
         "price_block",
         sa.Column("series_id", sa.Integer(), autoincrement=False, nullable=False, comment="Its series"),
@@ -88,3 +100,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop what upgrade made; rows hold every bar."""
     op.drop_table("price_block")
+    op.execute("DROP FUNCTION next_second")

@@ -14,14 +14,15 @@ from tests.support.reading import block_states, read
 
 DAY = timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SQL = [
-    "INSERT INTO market_price_daily VALUES (1, '1966-01-20Z', 7, 7, 7, 7, 7, 1)",  # 1441 days before 1970
-    "INSERT INTO market_price_daily VALUES (1, '1977-11-20Z', 8, 8, 8, 8, 'NaN', 1)",  # 2880 days after
-    "UPDATE market_price_daily SET (open, high, low, close, volume) = (5, 5, 5, 5, 50) "
-    "WHERE series_id = 1 AND ts = '1970-01-01Z'",
-    "DELETE FROM market_price_daily WHERE series_id = 1 AND ts IN ('1969-12-31Z', '1973-12-11Z')",
-    "DELETE FROM market_price_intraday WHERE series_id = 2",
-]
+SQL = """
+    INSERT INTO market_price_daily VALUES
+        (1, '1966-01-20Z', 7, 7, 7, 7, 7, 1), -- 1441 days before 1970
+        (1, '1977-11-20Z', 8, 8, 8, 8, 'NaN', 1); -- 2880 days after
+    UPDATE market_price_daily SET (open, high, low, close, volume) = (5, 5, 5, 5, 50)
+        WHERE series_id = 1 AND ts = '1970-01-01Z';
+    DELETE FROM market_price_daily WHERE series_id = 1 AND ts IN ('1969-12-31Z', '1973-12-11Z');
+    DELETE FROM market_price_intraday WHERE series_id = 2
+    """
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ async def versions(database) -> dict[tuple, int]:
 
 async def write_past(database) -> None:
     async with database.engine.begin() as connection:
-        for statement in SQL:
+        for statement in SQL.split(";"):
             await connection.execute(text(statement))
 
 

@@ -23,7 +23,7 @@ async def stored(database, ranges, *, sort=SortOrder.ASC, limit=None) -> list[tu
     query = f"""
         SELECT p.ts AT TIME ZONE 'UTC', p.open, p.high, p.low, p.close, p.volume
         FROM v_price p JOIN series s USING (instrument_id, interval, source, basis)
-        WHERE s.id = :series AND p.ts >= coalesce(CAST(:start AS timestamptz), '-infinity') 
+        WHERE s.id = :series AND p.ts >= coalesce(CAST(:start AS timestamptz), '-infinity')
             AND p.ts < coalesce(CAST(:end AS timestamptz), 'infinity')
         ORDER BY p.ts {sort.value}
         """
@@ -38,5 +38,6 @@ async def block_states(database) -> list[tuple[int, bool]]:
     """Number of each block, in order of series and number, and whether it is sealed."""
     return await fetch(
         database,
-        "SELECT number, sealed_version IS NOT DISTINCT FROM version FROM price_block ORDER BY series_id, number",
+        "SELECT number, sealed_version IS NOT DISTINCT FROM version FROM price_block "
+        "ORDER BY series_id, number",
     )

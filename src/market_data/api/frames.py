@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from market_data.core.bounded_cache import BoundedCache
 
+_OVERHEAD = 512
+"""Bytes of name and objects."""
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -27,4 +30,4 @@ class FrameCache:
 
     def put(self, name: str, frame: Frame) -> None:
         """Keep an answer, unless it is too large."""
-        self._frames.put(name, frame, len(frame.body))
+        self._frames.put(name, frame, _OVERHEAD + len(frame.body) + len(frame.next_page_token or ""))

@@ -77,7 +77,7 @@ class PriceResponder:
     ) -> Response:
         """Begin a stream: with its first rows, so that a query that fails is an error, not half an answer."""
         pieces = kept(encoded(asked.encoder(page), coding), self._frames, tag)
-        return BarStream(headers, [await anext(pieces), await anext(pieces)], pieces)
+        return BarStream(headers, [await anext(pieces, b""), await anext(pieces, b"")], pieces)
 
     async def _collect(self, asked: PriceRequest, coding: str | None, page: PricePage, tag: str) -> Frame:
         """Answer at once.

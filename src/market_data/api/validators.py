@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import format_datetime
 
+from market_data.core import clock
 from market_data.services.price_page import PricePage
 
 _SETTLED = b"public, max-age=60"
@@ -42,5 +43,7 @@ def validators_of(page: PricePage, format_name: str, coding: str | None) -> Vali
     """Return those of an answer in one format and coding."""
     tag = f'"{page.validator}-{format_name}{f"-{coding}" if coding else ""}"'
     changed = page.updated_at
-    date = None if changed is None else format_datetime(changed.astimezone(UTC), usegmt=True)
+    date = None
+    if changed is not None and changed <= clock.now():  # many changes of a second are told in the next ones
+        date = format_datetime(changed.astimezone(UTC), usegmt=True)
     return Validators(tag, date, page.is_settled)

@@ -48,6 +48,12 @@ class Bars:
         ts, *floats = self.columns()
         return type(self)(ts[which], *(column[which] for column in floats))
 
+    def turned(self) -> Self:
+        """Return the rows in the other order, as columns that lie in memory as they are read."""
+        ts, *floats = self.columns()
+        back = (np.ascontiguousarray(column[::-1]) for column in floats)
+        return type(self)(np.ascontiguousarray(ts[::-1]), *back)
+
     @classmethod
     def concat(cls, parts: Sequence["Bars"]) -> "Bars":
         """Join parts in their order."""

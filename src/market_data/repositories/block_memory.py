@@ -1,8 +1,8 @@
 """Sealed blocks decoded before: pages of history need no second look at the database.
 
-What is remembered is a step: going through a series from a place, which block comes first, and its bars. It
-holds for whoever asks about a version that is not newer than the one it was read for, as every change in a
-range gives that range a newer version.
+What is remembered is a step: going through a series from a place, which block comes first, and its bars, with
+the version the series had in that moment. It holds for whoever asks about a version of a range that is not
+newer, as every change in a range gives that range a newer version. Steps of one version fit together.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ class Step:
     """The first block from some place on: its number, and all its bars in order of time."""
 
     version: int
+    """That of the series when it was read."""
     number: int
     bars: Bars
 
@@ -30,10 +31,9 @@ class BlockMemory:
     def __init__(self, most_bytes: int) -> None:
         self._steps: BoundedCache[tuple[int, int, SortOrder], Step] = BoundedCache(most_bytes)
 
-    def find(self, series_id: int, place: int, sort: SortOrder, version: int) -> Step | None:
-        """Return the first block of a series from a place on, where it is known as of this version."""
-        step = self._steps.get((series_id, place, sort))
-        return step if step is not None and step.version >= version else None
+    def find(self, series_id: int, place: int, sort: SortOrder) -> Step | None:
+        """Return the first block of a series from a place on, where it is known."""
+        return self._steps.get((series_id, place, sort))
 
     def keep(self, series_id: int, place: int, sort: SortOrder, step: Step) -> None:
         """Remember the first block of a series from a place on."""

@@ -60,7 +60,7 @@ class BlockSpan:
     def of(cls, interval: Interval, start: datetime | None, end: datetime | None) -> "BlockSpan":
         """Return those of start <= ts < end."""
         first = _FIRST_BLOCK if start is None else (start - _EPOCH) // interval.block
-        last = _LAST_BLOCK if end is None else (end - timedelta.resolution - _EPOCH) // interval.block
+        last = _LAST_BLOCK if end is None else (end - _EPOCH - timedelta.resolution) // interval.block
         return cls(first, last)
 
     def start(self, sort: SortOrder) -> int:
@@ -124,7 +124,7 @@ def what_is_left(
 
 def read_block(record: asyncpg.Record, wanted: SeriesRange, sort: SortOrder) -> Bars:
     """Read the bars of one block that lie in the range."""
-    _, _, columns, *values = record
+    _, _, columns, _, *values = record
     return read_columns(values) if columns is None else part_of(decode(columns), wanted, sort)
 
 
@@ -133,7 +133,7 @@ def part_of(bars: Bars, wanted: SeriesRange, sort: SortOrder) -> Bars:
     first = 0 if wanted.start is None else int(np.searchsorted(bars.ts, _stamp(wanted.start)))
     end = len(bars) if wanted.end is None else int(np.searchsorted(bars.ts, _stamp(wanted.end)))
     bars = bars.take(slice(first, max(first, end)))
-    return bars if sort is SortOrder.ASC else bars.take(slice(None, None, -1))
+    return bars if sort is SortOrder.ASC else bars.turned()
 
 
 def _stamp(instant: datetime) -> np.datetime64:

@@ -45,21 +45,22 @@ class PageReader:
         self._memory = memory
 
     def remembered(self, page: PageWanted) -> BarBlock | None:
-        """Return a page all of whose blocks are remembered as of the versions asked for, or None."""
-        gathering = Gathering(page.limit)
-        for wanted in page.ranges:
-            span = Work.of(page.interval, wanted).span
-            while not gathering.is_full and span.first <= span.last:
-                if wanted.version is None:
-                    return None
-                step = self._memory.find(wanted.series_id, span.start(page.sort), page.sort, wanted.version)
-                if step is None:
-                    return None
-                if not span.first <= step.number <= span.last:
-                    break
-                gathering.add(wanted.position, part_of(step.bars, wanted, page.sort))
-                span = span.beyond(step.number, page.sort)
-        return gathering.block() if gathering.is_full else None
+        """Return a full page of one series, remembered of one version not older than wanted, or None."""
+        wanted = page.ranges[0]
+        if len(page.ranges) > 1 or wanted.version is None:
+            return None
+        gathering, span = Gathering(page.limit), Work.of(page.interval, wanted).span
+        version = None
+        while not gathering.is_full:
+            step = self._memory.find(wanted.series_id, span.start(page.sort), page.sort)
+            if step is None or step.version < wanted.version or version not in {None, step.version}:
+                return None
+            if not span.first <= step.number <= span.last:
+                return None
+            version = step.version
+            gathering.add(wanted.position, part_of(step.bars, wanted, page.sort))
+            span = span.beyond(step.number, page.sort)
+        return gathering.block()
 
     async def fetched(self, raw: Raw, page: PageWanted) -> BarBlock | None:
         """Read a page with a single statement, which is of one moment by itself; None when it takes more."""
@@ -79,9 +80,9 @@ class PageReader:
 
     def _bars(self, record: asyncpg.Record, wanted: SeriesRange, sort: SortOrder, start: int) -> Bars:
         """Read the bars of one block that lie in the range; remember it where it is sealed."""
-        _, number, columns, *_ = record
+        _, number, columns, version, *_ = record
         if columns is None or wanted.version is None:
             return read_block(record, wanted, sort)
         bars = decode(columns)
-        self._memory.keep(wanted.series_id, start, sort, Step(wanted.version, number, bars))
+        self._memory.keep(wanted.series_id, start, sort, Step(version, number, bars))
         return part_of(bars, wanted, sort)

@@ -29,7 +29,8 @@ def read_columns(values: Sequence[Any]) -> Bars:
 def blocks_query(table: str, sort: SortOrder) -> str:
     """Build the statement of a batch: ranges as arrays $1 to $6, length of a block $7, blocks $8, rows $9."""
     return f"""
-        SELECT w.place, b.number, b.columns, r.*
+        SELECT w.place, b.number, b.columns,
+            (SELECT version FROM series s WHERE s.id = w.series_id) AS version, r.*
         FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::timestamptz[], $5::int[], $6::int[])
             AS w(place, series_id, lower, upper, first, last)
         CROSS JOIN LATERAL (

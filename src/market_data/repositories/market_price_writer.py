@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import asyncpg
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,7 +19,7 @@ from market_data.db.binary_copy import HEADER, TRAILER, RowFormat
 from market_data.db.session import Raw, raw_connection
 from market_data.models import bar_table
 from market_data.repositories.market_price import BlockSpan
-from market_data.repositories.price_block import Change, touch_blocks, touch_span
+from market_data.repositories.price_block import touch_blocks, touch_span
 from market_data.repositories.price_difference import (
     Difference,
     LockedSeries,
@@ -127,8 +128,8 @@ class BarWriter:
             status = await raw.execute(_DELETE[bar_table(interval)], series_id, start, end)
             count = int(status.split()[-1])
             if count:
-                version = await raw.fetchval(_REFIGURE[bar_table(interval)], series_id, count)
-                await touch_span(raw, series_id, version, BlockSpan.of(interval, start, end))
+                await raw.execute(_REFIGURE[bar_table(interval)], series_id, count)
+                await touch_span(raw, series_id, BlockSpan.of(interval, start, end))
             removed += count
         return removed
 
@@ -153,11 +154,10 @@ _KEEP_FIGURES = """
     UPDATE series s SET
         bar_count = s.bar_count + f.inserted, first_ts = least(s.first_ts, f.first_ts),
         last_ts = greatest(s.last_ts, f.last_ts), version = s.version + 1,
-        updated_at = greatest(s.updated_at, clock_timestamp())
+        updated_at = next_second(s.updated_at)
     FROM unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::timestamptz[])
         AS f(id, inserted, first_ts, last_ts)
     WHERE s.id = f.id
-    RETURNING s.id, s.version
     """
 _STAGING = """
     CREATE TEMP TABLE IF NOT EXISTS changed_bar (
@@ -181,9 +181,8 @@ def _refigure_sql(table: str) -> str:
             bar_count = bar_count - $2::bigint,
             first_ts = (SELECT min(ts) FROM {table} WHERE series_id = $1),
             last_ts = (SELECT max(ts) FROM {table} WHERE series_id = $1),
-            version = version + 1, updated_at = greatest(updated_at, clock_timestamp())
+            version = version + 1, updated_at = next_second(updated_at)
         WHERE id = $1
-        RETURNING version
         """  # noqa: S608 # the table is one of ours
 
 
@@ -218,8 +217,12 @@ async def _copy(raw: Raw, table: str, parts: Iterable[tuple[int, Bars]], run_id:
 
 async def _insert(raw: Raw, table: str, differences: Sequence[Difference], run_id: int) -> None:
     new = [(d.series.id, d.new) for d in differences if len(d.new)]
-    if new:
+    if not new:
+        return
+    try:
         await _copy(raw, table, new, run_id)
+    except asyncpg.UniqueViolationError as error:  # behind the last bar, as far as the series' figures tell
+        raise ConcurrentChange("bars were written past this program: run `market-data db reindex`") from error
 
 
 async def _update(raw: Raw, table: str, differences: Sequence[Difference], run_id: int) -> None:
@@ -236,7 +239,7 @@ async def _keep_figures(raw: Raw, interval: Interval, differences: Sequence[Diff
     touched = {d.series.id: d for d in differences if len(d.new) or len(d.changed)}
     if not touched:
         return
-    versions = await raw.fetch(
+    await raw.execute(
         _KEEP_FIGURES,
         list(touched),
         [len(d.new) for d in touched.values()],
@@ -246,4 +249,4 @@ async def _keep_figures(raw: Raw, interval: Interval, differences: Sequence[Diff
     for d in touched.values():
         if len(d.new):
             d.series.last = np.fmax(d.series.last, d.new.ts[-1])
-    await touch_blocks(raw, [Change(i, version, touched[i].blocks(interval)) for i, version in versions])
+    await touch_blocks(raw, {i: d.blocks(interval) for i, d in touched.items()})

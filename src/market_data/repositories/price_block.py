@@ -1,6 +1,6 @@
 """Blocks of series: the version of each, and the column index built from them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,40 +22,28 @@ def block_numbers(interval: Interval, ts: Stamps) -> NDArray[np.int64]:
     return numbers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Change:
-    """A series whose bars changed: its new version and the blocks they lie in."""
-
-    series_id: int
-    version: int
-    numbers: NDArray[np.int64]
-
-
 _TOUCH = """
-    INSERT INTO price_block (series_id, number, version)
-    SELECT * FROM unnest($1::int[], $2::int[], $3::bigint[])
+    INSERT INTO price_block (series_id, number, version, updated_at)
+    SELECT s.id, f.number, s.version, s.updated_at
+    FROM unnest($1::int[], $2::int[]) AS f(series_id, number) JOIN series s ON s.id = f.series_id
     ON CONFLICT (series_id, number) DO UPDATE SET version = excluded.version, updated_at = excluded.updated_at
     """
 _TOUCH_SPAN = """
-    UPDATE price_block SET version = $2, updated_at = clock_timestamp()
-    WHERE series_id = $1 AND number BETWEEN $3 AND $4
+    UPDATE price_block b SET version = s.version, updated_at = s.updated_at
+    FROM series s WHERE s.id = $1 AND b.series_id = s.id AND b.number BETWEEN $2 AND $3
     """
 
 
-async def touch_blocks(raw: Raw, changes: Sequence[Change]) -> None:
-    """Give changed blocks the new version of their series, whose row the caller has locked."""
-    sizes = [len(change.numbers) for change in changes]
-    await raw.execute(
-        _TOUCH,
-        np.repeat([change.series_id for change in changes], sizes).tolist(),
-        np.concatenate([change.numbers for change in changes]).tolist(),
-        np.repeat([change.version for change in changes], sizes).tolist(),
-    )
+async def touch_blocks(raw: Raw, changed: Mapping[int, NDArray[np.int64]]) -> None:
+    """Give changed blocks, by series id, the version of their series, whose row the caller has locked."""
+    sizes = [len(numbers) for numbers in changed.values()]
+    series = np.repeat(list(changed), sizes)
+    await raw.execute(_TOUCH, series.tolist(), np.concatenate(list(changed.values())).tolist())
 
 
-async def touch_span(raw: Raw, series_id: int, version: int, span: BlockSpan) -> None:
-    """Give all blocks of a span the new version of their series, whose row the caller has locked."""
-    await raw.execute(_TOUCH_SPAN, series_id, version, span.first, span.last)
+async def touch_span(raw: Raw, series_id: int, span: BlockSpan) -> None:
+    """Give all blocks of a span the version of their series, whose row the caller has locked."""
+    await raw.execute(_TOUCH_SPAN, series_id, span.first, span.last)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,13 +63,20 @@ class OpenBlock:
 _SEALING = 0x6D64_0003
 """Advisory lock ("md", purpose 3): one process seals at a time, for two would do the same work."""
 _LOCK = "SELECT pg_try_advisory_xact_lock($1)"
-_OPEN = "b.sealed_version IS DISTINCT FROM b.version AND b.updated_at <= clock_timestamp() - $1::interval"
+_OPEN = """
+    b.sealed_version IS DISTINCT FROM b.version
+    AND ($1::interval = '0' OR b.updated_at <= clock_timestamp() - $1::interval)
+    """
 _INTERVALS = f"""
     SELECT DISTINCT s.interval FROM price_block b JOIN series s ON s.id = b.series_id WHERE {_OPEN}
     """  # noqa: S608 # nothing but our own words
 _SEAL = """
+    WITH f AS (SELECT * FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bytea[])
+               AS f(series_id, number, version, columns)),
+    free AS (SELECT b.series_id, b.number FROM price_block b JOIN f USING (series_id, number, version)
+             FOR UPDATE OF b SKIP LOCKED)  -- waiting for a writer, who may wait for us, would be a deadlock
     UPDATE price_block b SET sealed_version = f.version, columns = f.columns
-    FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bytea[]) AS f(series_id, number, version, columns)
+    FROM f JOIN free USING (series_id, number)
     WHERE b.series_id = f.series_id AND b.number = f.number AND b.version = f.version
     """
 
@@ -112,7 +107,7 @@ def _recount_sql(table: str) -> tuple[str, str]:
     figures = f"""
         UPDATE series SET (bar_count, first_ts, last_ts)
             = (SELECT count(*), min(ts), max(ts) FROM {table} WHERE series_id = $1),
-            version = version + 1, updated_at = greatest(updated_at, clock_timestamp())
+            version = version + 1, updated_at = next_second(updated_at)
         WHERE id = $1
         RETURNING bar_count
         """  # noqa: S608 # the table is one of ours
@@ -122,8 +117,8 @@ def _recount_sql(table: str) -> tuple[str, str]:
             FROM {table} WHERE series_id = $1
             UNION SELECT number FROM price_block WHERE series_id = $1
         )
-        INSERT INTO price_block (series_id, number, version)
-        SELECT s.id, found.number, s.version FROM found, series s WHERE s.id = $1
+        INSERT INTO price_block (series_id, number, version, updated_at)
+        SELECT s.id, found.number, s.version, s.updated_at FROM found, series s WHERE s.id = $1
         ON CONFLICT (series_id, number)
             DO UPDATE SET version = excluded.version, updated_at = excluded.updated_at
         """  # noqa: S608 # the table is one of ours

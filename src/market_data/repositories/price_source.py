@@ -42,6 +42,7 @@ class Listed:
     exchange: str
     currency: str
     active: bool
+    updated_at: datetime
     series: tuple[StoredKey, ...]
 
 
@@ -55,7 +56,8 @@ class PriceRange:
 
 
 _WANTED = """
-    SELECT w.question, i.id, i.symbol, i.exchange, i.currency, i.active, s.id AS series_id, s.source, s.basis,
+    SELECT w.question, i.id, i.symbol, i.exchange, i.currency, i.active,
+        i.updated_at, s.id AS series_id, s.source, s.basis,
         CASE WHEN w.upper IS NULL THEN s.version ELSE coalesce(b.version, 0) END,
         CASE WHEN w.upper IS NULL THEN s.updated_at ELSE b.updated_at END,
         w.upper <= s.last_ts AND coalesce(b.sealed, true)
@@ -140,7 +142,7 @@ _ID = itemgetter(0)
 
 def read_listed(rows: Rows) -> list[Listed]:
     """Return the instruments and series of an answer, oldest instrument first."""
-    found: dict[int, tuple[tuple[int, str, str, str, bool], list[StoredKey]]] = {}
+    found: dict[int, tuple[tuple[int, str, str, str, bool, datetime], list[StoredKey]]] = {}
     for *instrument, series_id, source, basis, version, updated_at, is_settled in sorted(rows, key=_ID):
         head = tuple(instrument)
         _, series = found.setdefault(head[0], (head, []))

@@ -109,9 +109,10 @@ class PricePage:
 
     @property
     def updated_at(self) -> datetime | None:
-        """When the rows last changed; None where that cannot be told."""
-        changes = [series.updated_at if series else None for series in self.series]
-        return None if None in changes else max(change for change in changes if change)
+        """When rows or instruments last changed; None where that cannot be told."""
+        told = (*self.series, *(name.instrument for name in self.names))
+        changes = [one.updated_at for one in told if one is not None and one.updated_at is not None]
+        return max(changes) if len(changes) == len(told) else None
 
     @property
     def is_settled(self) -> bool:
