@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import structlog
 
-from market_data.core.exceptions import MarketDataError
 from market_data.core.interval import Interval
 from market_data.db.session import Database
 from market_data.repositories.price_block import OpenBlock, PriceBlockRepository
@@ -78,8 +77,8 @@ class BackgroundSealing:
             await asyncio.sleep(self._quiet.total_seconds())
             try:
                 await self._service.seal(self._quiet)
-            except MarketDataError as error:  # the database is away: the next round tries again
-                _log.warning("sealing was put off", error=str(error))
+            except Exception as error:  # noqa: BLE001 # whatever it was: the next round tries again
+                _log.warning("sealing was put off", error=str(error), kind=type(error).__name__)
 
     async def close(self) -> None:
         """Stop; what is under way is rolled back."""
