@@ -106,6 +106,17 @@ class Lab:
         await self.read_series()
         return symbols
 
+    def wal(self) -> int:
+        """Return how many bytes of WAL the server has written."""
+
+        async def ask() -> int:
+            connection = await asyncpg.connect(self.url)
+            written = await connection.fetchval("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint")
+            await connection.close()
+            return int(written)
+
+        return asyncio.run(ask())
+
     async def read_series(self) -> None:
         """Learn the ids of series, and let the planner learn the tables."""
         connection = await asyncpg.connect(self.url)

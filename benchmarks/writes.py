@@ -6,6 +6,8 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from benchmarks.measure import Result
 from market_data.db.binary_copy import HEADER, TRAILER, RowFormat
 
 LATER = np.datetime64("2025-01-01", "us")
+GROUP = "Writes"
 GOALS_NEW = {"arrow": 1.1, "parquet": 1.1, "csv": 1.1, "ndjson": 1.1, "json": 1.8}
 GOALS_AGAIN = {"arrow": 0.6, "ndjson": 0.8, "json": 1.3}
 MEDIA_TYPES = {
@@ -88,49 +91,81 @@ def _post(api: Api, name: str, body: bytes) -> tuple[float, dict[str, int]]:
     return seconds, json.loads(found)
 
 
+class _Table:
+    """The bars' table, and psql beside it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.psql = lab.psql()
+
+    def clear(self) -> None:
+        """Take the later bars away and let the server come to rest."""
+        self.psql.time(f"DELETE FROM market_price_intraday WHERE ts >= '{LATER}+00';")
+        self.psql.time("UPDATE series SET last_ts = first_ts, bar_count = 1;")
+        self.psql.time("VACUUM market_price_intraday;")
+        self.psql.time("CHECKPOINT;")
+
+    def copy(self, path: Path) -> float:
+        """Return the seconds of `\\copy`."""
+        return self.psql.time(f"\\copy market_price_intraday from '{path}' with (format binary)")
+
+
 def writes(lab: Lab, api: Api, folder: Path, rows: int, times: int) -> Iterator[Result]:
-    """New bars later than all stored, then the same again, in every format."""
+    """New bars later than all stored, then the same again, in every format; then interleaved ones."""
     made = _made(lab, rows)
-    bodies = _bodies(made)
-    _binary(lab, made, folder / "rows.bin")
-    psql = lab.psql()
-    copy = f"\\copy market_price_intraday from '{folder / 'rows.bin'}' with (format binary)"
+    path = folder / "rows.bin"
+    _binary(lab, made, path)
+    table = _Table(lab)
+    with closing(table.psql):
+        for name, body in _bodies(made).items():
+            yield from _one_format(lab, api, table, (name, body, path), rows, times)
+        yield _interleaved(lab, api, table, folder, rows, times)
+        table.clear()
 
-    def clear() -> None:
-        psql.time(f"DELETE FROM market_price_intraday WHERE ts >= '{LATER}+00';")
-        psql.time("UPDATE series SET last_ts = first_ts, bar_count = 1;")
-        psql.time("VACUUM market_price_intraday;")
-        psql.time("CHECKPOINT;")
 
-    for name, body in bodies.items():
-        new: tuple[list[float], list[float]] = ([], [])
-        again: list[float] = []
-        for _ in range(times):
-            clear()
-            new[1].append(psql.time(copy))
-            clear()
-            seconds, counts = _post(api, name, body)
-            assert counts["inserted"] == rows, counts
-            new[0].append(seconds)
-            seconds, counts = _post(api, name, body)
-            assert counts["unchanged"] == rows, counts
-            again.append(seconds)
-        size = statistics.median(new[1])
-        yield Result(
-            f"{rows} new bars as {name}",
-            "Writes",
-            *new,
-            "psql \\copy binary",
-            goal=GOALS_NEW[name],
-            extra={"bars_per_second": rows / statistics.median(new[0]), "limit_bars_per_second": rows / size},
-        )
-        yield Result(
-            f"the same again as {name}",
-            "Writes",
-            again,
-            new[1],
-            "psql \\copy binary",
-            goal=GOALS_AGAIN.get(name),
-        )
-    clear()
-    psql.close()
+def _one_format(
+    lab: Lab, api: Api, table: _Table, asked: tuple[str, bytes, Path], rows: int, times: int
+) -> Iterator[Result]:
+    name, body, path = asked
+    new: tuple[list[float], list[float]] = ([], [])
+    again, wal = [], []
+    for _ in range(times):
+        table.clear()
+        new[1].append(table.copy(path))
+        table.clear()
+        seconds, counts = _post(api, name, body)
+        assert counts["inserted"] == rows, counts
+        new[0].append(seconds)
+        before = lab.wal()
+        seconds, counts = _post(api, name, body)
+        assert counts["unchanged"] == rows, counts
+        again.append(seconds)
+        wal.append((lab.wal() - before) / rows)
+    told = "psql \\copy binary"
+    extra = {"bars_per_second": rows / statistics.median(new[0])}
+    yield Result(f"{rows:,} new bars as {name}", GROUP, *new, told, goal=GOALS_NEW[name], extra=extra)
+    yield Result(f"the same again as {name}", GROUP, again, new[1], told, goal=GOALS_AGAIN.get(name))
+    yield Result(f"WAL of a row again, {name}", GROUP, wal, unit="B", goal=2)
+
+
+def _interleaved(lab: Lab, api: Api, table: _Table, folder: Path, rows: int, times: int) -> Result:
+    """New bars at odd minutes between stored ones at even minutes."""
+    made = {}
+    for parity in (0, 1):
+        made[parity] = {
+            symbol: replace(bars, ts=LATER + (2 * np.arange(len(bars)) + parity) * data.MINUTE)
+            for symbol, bars in _made(lab, rows).items()
+        }
+    even, odd = (_bodies(made[parity])["arrow"] for parity in (0, 1))
+    path = folder / "odd.bin"
+    _binary(lab, made[1], path)
+    found: tuple[list[float], list[float]] = ([], [])
+    for _ in range(times):
+        table.clear()
+        _post(api, "arrow", even)
+        found[1].append(table.copy(path))
+        table.clear()
+        _post(api, "arrow", even)
+        seconds, counts = _post(api, "arrow", odd)
+        assert counts["inserted"] == rows, counts
+        found[0].append(seconds)
+    return Result(f"{rows:,} interleaved bars as arrow", GROUP, *found, "psql \\copy binary", goal=2.0)

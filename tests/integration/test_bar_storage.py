@@ -13,6 +13,8 @@ from market_data.core.bars import Bars
 from market_data.core.exceptions import ConcurrentChange
 from market_data.core.interval import Basis, Interval
 from market_data.repositories.market_price_writer import BarWriter, SeriesKey, WriteCounts
+from market_data.services.run import RunRecorder
+from market_data.services.sealing import SealingService
 from tests.support.bars import (
     DAY,
     START,
@@ -269,3 +271,23 @@ async def test_figures_equal_a_recount_after_anything(database, steps):
         assert await fetch(database, query, one=series) == [(len(model), version)]
     async with database.engine.begin() as connection:
         await connection.execute(text("TRUNCATE instrument, series, market_price_daily CASCADE"))
+
+
+async def test_bars_written_past_the_program_are_met_with_the_way_out(database, key):
+    await upsert(database, {key: bars({day(0): 1.0})})
+    async with database.engine.begin() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO market_price_daily SELECT series_id, ts + interval '1 day', 2, 2, 2, 2, 0, 1 "
+                "FROM market_price_daily"
+            )
+        )
+    with pytest.raises(ConcurrentChange, match="db reindex"):
+        await upsert(database, {key: bars({day(1): 2.0})})
+    await SealingService(database).reindex()
+    assert await upsert(database, {key: bars({day(1): 3.0})}) == WriteCounts(0, 1, 0)
+
+
+async def test_nothing_is_stored_outside_a_transaction(database):
+    with pytest.raises(RuntimeError, match="no transaction"):
+        await RunRecorder(database, 1).store({}, [])

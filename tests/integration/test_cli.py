@@ -33,7 +33,7 @@ LEAVES = {words: command for words, command in ALL.items() if not hasattr(comman
 def test_the_tree_is_that_of_the_contract():
     assert {" ".join(words) for words in LEAVES} == {
         *("serve", "ingest", "providers", "import", "series", "prices", "delete", "runs"),
-        *("db upgrade", "db current", "db check", "db info", "db url"),
+        *("db upgrade", "db current", "db check", "db info", "db url", "db seal", "db reindex"),
         *("instruments list", "instruments add", "instruments edit", "instruments load"),
     }
 

@@ -91,3 +91,10 @@ def test_providers(bare):
 def test_a_missing_key(here):
     outcome = invoke("ingest", "alphavantage", "IBM")
     assert (outcome.code, "set ALPHA_VANTAGE_API_KEY" in outcome.complaint) == (1, True)
+
+
+def test_seal_and_reindex(apple):
+    assert invoke("db", "seal").out == "1 blocks sealed\n"
+    assert invoke("db", "seal", "--json").json() == {"sealed": 0}
+    assert invoke("db", "reindex", "--json").json() == {"bars": 5, "sealed": 1}
+    assert invoke("db", "reindex").out == "5 bars counted, 1 blocks sealed\n"

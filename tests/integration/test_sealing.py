@@ -197,16 +197,6 @@ async def test_a_block_that_changed_since_it_was_read_is_not_sealed(database, se
     assert await closes(database, series) == [1.0, 2.0, 3.0, 41.0, 5.0, 6.0, 70.0, 8.0, 9.0]
 
 
-async def waits_for_a_lock(database) -> None:
-    query = (
-        "SELECT count(*) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    async with asyncio.timeout(10):
-        while await fetch(database, query) != [(1,)]:
-            pass
-
-
 async def test_a_block_that_a_writer_holds_is_not_sealed(database, sealed):
     key, series = sealed
     await upsert(database, {key: bars({EPOCH: 40.0})})

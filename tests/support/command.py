@@ -34,6 +34,8 @@ OURS = (
     "LOG_",
     "MAX_",
     "SOURCE_",
+    "SEAL_",
+    "FRAME_",
 )
 VENDORS = ("ALPHA_VANTAGE_", "BINANCE_", "ECB_", "YAHOO_")
 

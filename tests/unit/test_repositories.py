@@ -3,10 +3,14 @@
 import struct
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market_data.core.interval import Interval
+from market_data.core.vocabulary import SortOrder
 from market_data.db.binary_copy import HEADER, TRAILER, RowFormat, read_column
+from market_data.repositories.market_price_blocks import SeriesRange, Work, fetch_blocks
 from market_data.repositories.market_price_writer import WriteCounts
 
 # 2024-01-02T00:00:00Z is 757,468,800 s after 2000-01-01: 24 years of 365 days, 6 leap days, 1 day.
@@ -38,3 +42,17 @@ def test_doubles_survive_bit_for_bit(values):
 
 def test_counts_add_up():
     assert WriteCounts(1, 2, 3) + WriteCounts(10, 20, 30) == WriteCounts(11, 22, 33)
+
+
+class Disorderly:
+    """A connection whose blocks come in no order."""
+
+    async def fetch(self, *_):
+        return [(0, 2, b"", 1), (0, 1, b"", 1)]
+
+
+async def test_blocks_out_of_order_are_never_handed_on():
+    work = [Work.of(Interval.D1, SeriesRange(0, 1))]
+    with pytest.raises(RuntimeError, match="out of order"):
+        await fetch_blocks(Disorderly(), Interval.D1, work, SortOrder.ASC, 2, None)
+    assert len(await fetch_blocks(Disorderly(), Interval.D1, work, SortOrder.DESC, 2, None)) == 2

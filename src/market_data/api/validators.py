@@ -1,8 +1,9 @@
 """Whether a client's copy is still good, and how long caches may believe so (RFC 9110 and RFC 9111)."""
 
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from market_data.core import clock
 from market_data.services.price_page import PricePage
@@ -39,11 +40,16 @@ class Validators:
         return self.changed is not None and if_modified_since == self.changed
 
 
+@lru_cache(1024)
+def _http_date(instant: datetime) -> str:
+    return format_datetime(instant.astimezone(UTC), usegmt=True)
+
+
 def validators_of(page: PricePage, format_name: str, coding: str | None) -> Validators:
     """Return those of an answer in one format and coding."""
     tag = f'"{page.validator}-{format_name}{f"-{coding}" if coding else ""}"'
     changed = page.updated_at
     date = None
     if changed is not None and changed <= clock.now():  # many changes of a second are told in the next ones
-        date = format_datetime(changed.astimezone(UTC), usegmt=True)
+        date = _http_date(changed)
     return Validators(tag, date, page.is_settled)

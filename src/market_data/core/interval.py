@@ -54,6 +54,8 @@ class Interval(StrEnum):
             ValueError: unknown, or `1M`, which could be a minute or a month.
 
         """
+        if text in _EXACT:
+            return _EXACT[text]
         cleaned = text.strip()
         if cleaned.endswith("M"):
             raise ValueError(f"{cleaned[:40]!r} is ambiguous: write 1m for one minute or 1mo for one month")
@@ -124,6 +126,7 @@ _UNIT_MINUTES = {
 _MONTHS = {"mo", "mon", "mth", "month", "months"}
 _WORDS = {"hourly": Interval.H1, "daily": Interval.D1, "weekly": Interval.W1, "monthly": Interval.MO1}
 _BY_MINUTES = {minutes: interval for interval, minutes in _MINUTES.items()}
+_EXACT = {str(interval): interval for interval in Interval}
 _SPELLING = re.compile(r"([1-9][0-9]{0,4})?\s?([a-z]+)")
 
 
