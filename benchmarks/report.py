@@ -48,9 +48,24 @@ def _chart(title: str, results: Sequence[Result]) -> str:
     return "\n".join(parts)
 
 
+def _measured_before(results: Sequence[Result]) -> list[Result]:
+    """Return the results of earlier runs in the groups that were not measured now."""
+    file = RESULTS / "results.json"
+    if not file.exists():
+        return []
+    now = {result.group for result in results}
+    fields = Result.__dataclass_fields__
+    before = (
+        Result(**{name: value for name, value in one.items() if name in fields})
+        for one in json.loads(file.read_text())["results"]
+    )
+    return [result for result in before if result.group not in now]
+
+
 def write(results: Sequence[Result], size: int) -> Path:
-    """Write JSON, Markdown and charts into `results/`; return the report's path."""
+    """Write JSON, Markdown and charts into `results/`, beside what other runs measured; return the path."""
     RESULTS.mkdir(exist_ok=True)
+    results = [*_measured_before(results), *results]
     when = datetime.now(UTC).isoformat(timespec="minutes")
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     document = {"when": when, "machine": machine, "size": size, "results": [r.data() for r in results]}
