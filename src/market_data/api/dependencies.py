@@ -8,7 +8,6 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from market_data.core.config import Settings
 from market_data.core.exceptions import InvalidInput
 from market_data.core.interval import Basis
 from market_data.db.session import Database
@@ -25,17 +24,11 @@ LIST_DEFAULT, LIST_MAX = 100, 1000
 SYMBOLS_MAX = 1000
 
 
-async def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
-
-
 async def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
 
-SettingsDep = Annotated[Settings, Depends(_settings)]
 DatabaseDep = Annotated[Database, Depends(_database)]
 
 

@@ -12,6 +12,18 @@ from market_data.core.exceptions import InvalidInput
 Stamps = NDArray[np.datetime64]
 """Bar starts: numpy datetime64[us], UTC."""
 
+
+def stamp(instant: datetime | None) -> np.datetime64:
+    """Return an aware UTC datetime as datetime64[us]; NaT for None."""
+    return np.datetime64("NaT" if instant is None else instant.replace(tzinfo=None), "us")
+
+
+def aware(ts: np.datetime64) -> datetime:
+    """Return a datetime64[us] as an aware UTC datetime."""
+    naive: datetime = ts.astype(datetime)
+    return naive.replace(tzinfo=UTC)
+
+
 BLOCK_BARS = 1440
 """Bars a block has room for: a day of minutes, four years of days."""
 

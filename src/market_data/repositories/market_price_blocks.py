@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_data.core.bars import Bars
-from market_data.core.interval import Interval
+from market_data.core.interval import Interval, stamp
 from market_data.core.vocabulary import SortOrder
 from market_data.db.column_block import decode
 from market_data.db.session import Raw
@@ -130,14 +130,10 @@ def read_block(record: asyncpg.Record, wanted: SeriesRange, sort: SortOrder) -> 
 
 def part_of(bars: Bars, wanted: SeriesRange, sort: SortOrder) -> Bars:
     """Return the bars of a whole block that lie in the range."""
-    first = 0 if wanted.start is None else int(np.searchsorted(bars.ts, _stamp(wanted.start)))
-    end = len(bars) if wanted.end is None else int(np.searchsorted(bars.ts, _stamp(wanted.end)))
+    first = 0 if wanted.start is None else int(np.searchsorted(bars.ts, stamp(wanted.start)))
+    end = len(bars) if wanted.end is None else int(np.searchsorted(bars.ts, stamp(wanted.end)))
     bars = bars.take(slice(first, max(first, end)))
     return bars if sort is SortOrder.ASC else bars.turned()
-
-
-def _stamp(instant: datetime) -> np.datetime64:
-    return np.datetime64(instant.replace(tzinfo=None), "us")
 
 
 class Gathering:

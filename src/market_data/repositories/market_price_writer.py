@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from market_data.core.bars import PRICES, Bars
 from market_data.core.exceptions import ConcurrentChange
-from market_data.core.interval import Basis, Interval
+from market_data.core.interval import Basis, Interval, aware, stamp
 from market_data.db.binary_copy import HEADER, TRAILER, RowFormat
 from market_data.db.session import Raw, raw_connection
 from market_data.models import bar_table
@@ -23,10 +23,8 @@ from market_data.repositories.price_block import touch_blocks, touch_span
 from market_data.repositories.price_difference import (
     Difference,
     LockedSeries,
-    aware,
     compare,
     read_stored,
-    stamp,
 )
 
 _COLUMNS = ["series_id", "ts", *PRICES, "volume", "run_id"]

@@ -103,7 +103,7 @@ def _open_query(table: str) -> str:
 
 
 def _recount_sql(table: str) -> tuple[str, str]:
-    """Build the statements that count a series $1 anew and find blocks of length $2 at its version."""
+    """Build the statements that count a series $1 anew and find its blocks, of length $2."""
     figures = f"""
         UPDATE series SET (bar_count, first_ts, last_ts)
             = (SELECT count(*), min(ts), max(ts) FROM {table} WHERE series_id = $1),
@@ -112,15 +112,9 @@ def _recount_sql(table: str) -> tuple[str, str]:
         RETURNING bar_count
         """  # noqa: S608 # the table is one of ours
     blocks = f"""
-        WITH found AS (
-            SELECT DISTINCT floor(extract(epoch FROM ts) / extract(epoch FROM $2::interval))::int AS number
-            FROM {table} WHERE series_id = $1
-            UNION SELECT number FROM price_block WHERE series_id = $1
-        )
-        INSERT INTO price_block (series_id, number, version, updated_at)
-        SELECT s.id, found.number, s.version, s.updated_at FROM found, series s WHERE s.id = $1
-        ON CONFLICT (series_id, number)
-            DO UPDATE SET version = excluded.version, updated_at = excluded.updated_at
+        SELECT DISTINCT floor(extract(epoch FROM ts) / extract(epoch FROM $2::interval))::int
+        FROM {table} WHERE series_id = $1
+        UNION SELECT number FROM price_block WHERE series_id = $1
         """  # noqa: S608 # the table is one of ours
     return figures, blocks
 
@@ -163,5 +157,6 @@ class PriceBlockRepository:
         await raw.execute("SELECT FROM series WHERE id = $1 FOR NO KEY UPDATE", series_id)
         figures, blocks = _recount_sql(bar_table(interval))
         count: int = await raw.fetchval(figures, series_id) or 0
-        await raw.execute(blocks, series_id, interval.block)
+        numbers = [row[0] for row in await raw.fetch(blocks, series_id, interval.block)]
+        await touch_blocks(raw, {series_id: np.array(numbers, "int64")})
         return count

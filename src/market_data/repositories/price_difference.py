@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from market_data.core.bars import Bars
-from market_data.core.interval import Interval
+from market_data.core.interval import Interval, aware
 from market_data.db.session import Raw
 from market_data.repositories.market_price import SeriesRange, read_bars
 from market_data.repositories.price_block import block_numbers
@@ -49,17 +48,6 @@ def _ranges(interval: Interval, series_id: int, ts: NDArray[np.datetime64]) -> I
         yield SeriesRange(series_id, series_id, aware(first), aware(end))
 
 
-def stamp(instant: datetime | None) -> np.datetime64:
-    """Return an aware UTC datetime as a stamp; NaT for None."""
-    return np.datetime64("NaT" if instant is None else instant.replace(tzinfo=None), "us")
-
-
-def aware(ts: np.datetime64) -> datetime:
-    """Return a stamp as an aware UTC datetime."""
-    naive: datetime = ts.astype(datetime)
-    return naive.replace(tzinfo=UTC)
-
-
 async def read_stored(
     raw: Raw, interval: Interval, wanted: Sequence[tuple[LockedSeries, Bars]]
 ) -> dict[int, Bars]:
@@ -71,9 +59,10 @@ async def read_stored(
         if len(known):
             ranges += _ranges(interval, series.id, known)
     async for block in read_bars(raw, interval, ranges):
-        seams = np.flatnonzero(np.diff(block.position)) + 1
-        for first, end in zip([0, *seams], [*seams, len(block.position)], strict=True):
-            parts[int(block.position[first])].append(block.bars.take(slice(first, end)))
+        end = 0
+        for series_id, count in block.runs():
+            first, end = end, end + count
+            parts[series_id].append(block.bars.take(slice(first, end)))
     return {series_id: Bars.concat(found) for series_id, found in parts.items()}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import blake2b
 from typing import Annotated
 
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from market_data import __version__
-from market_data.core.interval import Interval
+from market_data.core.interval import Interval, aware
 from market_data.core.vocabulary import SortOrder, SymbolStatus
 from market_data.repositories.market_price import PAGE_ROWS, BarBlock, BarReader, SeriesRange
 from market_data.repositories.price_source import Listed, PriceRange, StoredKey
@@ -128,9 +128,9 @@ class PricePage:
             start, end = self.wanted.start, self.wanted.end
             if self.cursor is not None and position == first:
                 if self.sort is SortOrder.ASC:
-                    start = _instant(self.cursor.ts + 1)
+                    start = aware(np.datetime64(self.cursor.ts + 1, "us"))
                 else:
-                    end = _instant(self.cursor.ts)
+                    end = aware(np.datetime64(self.cursor.ts, "us"))
             ranges.append(SeriesRange(position, series.id, start, end, series.version))
         return ranges
 
@@ -201,8 +201,3 @@ class PricePage:
         seen = [p for p in range(position) if self._counts[p] or self._continued(p)]
         pins = [0 if series is None else series.id for series in self.series]
         return encode_token(Cursor(position, ts, pins, seen), self.query)
-
-
-def _instant(microseconds: int) -> datetime:
-    stamp: datetime = np.datetime64(microseconds, "us").astype(datetime)
-    return stamp.replace(tzinfo=UTC)
