@@ -165,7 +165,12 @@ class Api:
 
     def __init__(self, command: list[str], url: str, **settings: str) -> None:
         self.port = free_port()
-        environment = {**os.environ, "DATABASE_URL": url, "UVICORN_PORT": str(self.port)}
+        environment = {
+            **os.environ,
+            "DATABASE_URL": url,
+            "PORT": str(self.port),
+            "UVICORN_PORT": str(self.port),
+        }
         environment |= {"LOG_LEVEL": "WARNING", "UVICORN_LOG_LEVEL": "warning", **settings}
         self.process = subprocess.Popen(command, env=environment)
         for _ in range(300):
@@ -227,7 +232,7 @@ class Api:
 
 def ours(url: str, **settings: str) -> Api:
     """Start this project's API; it seals nothing by itself, and keeps frames where the settings say so."""
-    command = [sys.executable, "-m", "uvicorn", "--factory", "market_data.main:create_app", "--no-access-log"]
+    command = [sys.executable, "-m", "market_data", "serve"]
     return Api(command, url, **{"SEAL_AFTER_SECONDS": "0", "FRAME_CACHE_BYTES": "0", **settings})
 
 

@@ -15,12 +15,18 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
+from market_data.api.protocol import JoiningProtocol
 from market_data.cli.output import notes
 from market_data.core.config import Settings, get_settings
 from market_data.db.home import hide_password
 from market_data.main import create_app
 
-_OPTIONS: dict[str, Any] = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 30}
+_OPTIONS: dict[str, Any] = {
+    "http": JoiningProtocol,
+    "log_config": None,
+    "access_log": False,
+    "timeout_graceful_shutdown": 30,
+}
 """Our own logging; a stop waits this many seconds for requests under way."""
 
 
