@@ -172,7 +172,7 @@ async def test_what_holds_for_a_symbol_is_in_the_metadata(client, format_name):
         metadata = pa.ipc.open_stream(content).schema.metadata
     else:
         metadata = pq.read_schema(io.BytesIO(content)).metadata
-    common = {"exchange": "XNAS", "currency": "USD", "interval": "1d"}
+    common = {"exchange": "XNAS", "currency": "USD", "interval": "1d", "derived_from": None}
     assert json.loads(metadata[b"symbols"]) == {
         "ACME": {"instrument_id": number, **common, "source": "file", "basis": "split"},
         "EMPTY": {"instrument_id": number + 1, **common, "source": None, "basis": None},

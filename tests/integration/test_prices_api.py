@@ -36,6 +36,7 @@ async def test_the_envelope(client):
                 "interval": "1d",
                 "source": "api",
                 "basis": "raw",
+                "derived_from": None,
             }
         },
         "next_page_token": None,

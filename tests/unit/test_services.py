@@ -30,6 +30,7 @@ class Stored:
     source: str
     basis: Basis = Basis.RAW
     version: int = 1
+    interval: Interval = Interval.D1
 
 
 @dataclass

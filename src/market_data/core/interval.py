@@ -86,6 +86,12 @@ class Interval(StrEnum):
         return timedelta(minutes=_MINUTES[self]) if self in _MINUTES else timedelta(days=31)
 
     @property
+    def bases(self) -> tuple["Interval", ...]:
+        """Intervals whose bars make up whole bars of this one, finest first."""
+        shorter = tuple(one for one in Interval if one.duration < self.duration)
+        return tuple(one for one in shorter if one is not Interval.W1)  # a month cuts weeks
+
+    @property
     def block(self) -> timedelta:
         """Length of a block: what is versioned, cached and indexed as one. Blocks are counted from 1970."""
         return BLOCK_BARS * self.duration
@@ -98,6 +104,15 @@ class Interval(StrEnum):
         step = np.timedelta64(_MINUTES[self] * 60_000_000, "us")
         # Not `//`: NumPy warns of NaT there and answers 0, which would be a date. A remainder of NaT is NaT.
         return stamps - (stamps - origin) % step
+
+    def floor_instant(self, instant: datetime) -> datetime:
+        """Start of the bar an instant lies in."""
+        return aware(self.floor(np.array([stamp(instant)]))[0])
+
+    def ceil_instant(self, instant: datetime) -> datetime:
+        """Start of the first bar that does not begin before an instant."""
+        starts = self.floor(np.array([stamp(instant)]))
+        return instant if starts[0] == stamp(instant) else aware(self.end(starts)[0])
 
     def end(self, starts: Stamps) -> Stamps:
         """First instant after each bar, given the bars' starts (datetime64[us], UTC)."""

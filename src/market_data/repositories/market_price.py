@@ -123,7 +123,7 @@ class BarReader:
                     yield block
 
     async def latest(self, interval: Interval, ranges: Sequence[SeriesRange]) -> AsyncGenerator[BarBlock]:
-        """Yield the bar with the greatest ts of each series, in their order; bounds play no part."""
+        """Yield the bar with the greatest ts of each series before its end, in their order."""
         if not ranges:
             return
         async with self._database.reading() as raw:
@@ -131,6 +131,7 @@ class BarReader:
                 latest_query(bar_table(interval)),
                 [r.position for r in ranges],
                 [r.series_id for r in ranges],
+                [r.end for r in ranges],
             )
         if position is not None:
             yield BarBlock(read_column("int4", position), read_columns(values))

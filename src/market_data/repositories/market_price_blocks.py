@@ -1,6 +1,6 @@
 """Blocks of series as they are fetched: what is left to read, and the bars of each that are wanted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -47,6 +47,19 @@ class BarBlock:
             return [(int(position[0]), len(position))]
         numbers, counts = np.unique(position, return_counts=True)
         return list(zip(numbers.tolist(), counts.tolist(), strict=True))
+
+    def parts(self) -> Iterator[tuple[int, Bars]]:
+        """Yield each position and its rows."""
+        end = 0
+        for position, count in self.runs():
+            first, end = end, end + count
+            yield position, self.bars.take(slice(first, end))
+
+    def first(self, rows: int | None) -> "BarBlock":
+        """Return the first rows, so many at most."""
+        if rows is None or len(self.bars) <= rows:
+            return self
+        return BarBlock(self.position[:rows], self.bars.take(slice(rows)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,14 +53,17 @@ def blocks_query(table: str, sort: SortOrder) -> str:
 
 @cache
 def latest_query(table: str) -> str:
-    """Build the statement of newest bars: positions $1 and series $2."""
+    """Build the statement of newest bars: positions $1, series $2, each before an instant $3 if any."""
     return f"""
         SELECT string_agg(int4send(position), ''), {gathered()}
         FROM (
             SELECT w.position, b.*
-            FROM unnest($1::int[], $2::int[]) AS w(position, series_id)
+            FROM unnest($1::int[], $2::int[], $3::timestamptz[]) AS w(position, series_id, upper)
+            JOIN series s ON s.id = w.series_id
             CROSS JOIN LATERAL (
-                SELECT {", ".join(_COLUMNS)} FROM {table} p WHERE p.series_id = w.series_id
+                SELECT {", ".join(_COLUMNS)} FROM {table} p
+                WHERE p.series_id = s.id AND p.ts <= s.last_ts  -- hypertables then skip the chunks behind
+                    AND p.ts < coalesce(w.upper, 'infinity')
                 ORDER BY ts DESC LIMIT 1
             ) b
         ) found

@@ -59,10 +59,8 @@ async def read_stored(
         if len(known):
             ranges += _ranges(interval, series.id, known)
     async for block in read_bars(raw, interval, ranges):
-        end = 0
-        for series_id, count in block.runs():
-            first, end = end, end + count
-            parts[series_id].append(block.bars.take(slice(first, end)))
+        for series_id, part in block.parts():
+            parts[series_id].append(part)
     return {series_id: Bars.concat(found) for series_id, found in parts.items()}
 
 

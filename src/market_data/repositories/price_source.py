@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from contextvars import Context
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any, cast
 
@@ -23,14 +23,17 @@ class StoredKey:
 
     id: int
     instrument_id: int
+    interval: Interval
     source: str
     basis: Basis
     version: int
     """Changes with every change in the range: that of its blocks, or of the series where the end is open."""
     updated_at: datetime | None
     """When the version came about; None where the range has never had bars."""
-    is_settled: bool
-    """Whether the range lies in sealed history."""
+    is_settled: bool | None
+    """Whether the range lies in sealed history; None where it has no end."""
+    is_aligned: bool
+    """Whether its bars start on multiples of their interval in UTC, as far as the last one tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Listed:
     symbol: str
     exchange: str
     currency: str
+    asset_class: str
     active: bool
     updated_at: datetime
     series: tuple[StoredKey, ...]
@@ -56,13 +60,13 @@ class PriceRange:
 
 
 _WANTED = """
-    SELECT w.question, i.id, i.symbol, i.exchange, i.currency, i.active,
+    SELECT w.question, i.id, i.symbol, i.exchange, i.currency, i.asset_class, i.active,
         i.updated_at, s.id AS series_id, s.source, s.basis,
         CASE WHEN w.upper IS NULL THEN s.version ELSE coalesce(b.version, 0) END,
         CASE WHEN w.upper IS NULL THEN s.updated_at ELSE b.updated_at END,
-        w.upper <= s.last_ts AND coalesce(b.sealed, true)
-    FROM unnest($1::int[], $2::{kind}[], $3::text[], $4::int[], $5::int[], $6::timestamptz[])
-        AS w(question, key, interval, first, last, upper)
+        w.upper <= s.last_ts AND coalesce(b.sealed, true), extract(epoch FROM s.last_ts)::bigint % w.step = 0
+    FROM unnest($1::int[], $2::{kind}[], $3::text[], $4::int[], $5::int[], $6::timestamptz[], $7::int[])
+        AS w(question, key, interval, first, last, upper, step)
     """
 _BLOCKS = """
     LEFT JOIN LATERAL (
@@ -125,31 +129,44 @@ class _Lookup:
 
 def _columns(questions: Sequence[_Question]) -> list[list[object]]:
     """Put questions into the columns of the statement, a row for each key."""
-    columns: list[list[object]] = [[] for _ in range(6)]
+    columns: list[list[object]] = [[] for _ in range(7)]
     for number, question in enumerate(questions):
         wanted, count = question.wanted, len(question.keys)
         # Where the end is open, the version is that of the series, and no block is looked at.
         span = BlockSpan.of(wanted.interval, wanted.start, wanted.end) if wanted.end else _NO_BLOCKS
         columns[1] += question.keys
-        others = (number, str(wanted.interval), span.first, span.last, wanted.end)
-        for place, value in zip((0, 2, 3, 4, 5), others, strict=True):
+        step = wanted.interval.duration // timedelta(seconds=1)
+        others = (number, str(wanted.interval), span.first, span.last, wanted.end, step)
+        for place, value in zip((0, 2, 3, 4, 5, 6), others, strict=True):
             columns[place] += [value] * count
     return columns
 
 
 _ID = itemgetter(0)
+_SERIES = 7
+"""Where in a row what is told of the series begins."""
 
 
-def read_listed(rows: Rows) -> list[Listed]:
-    """Return the instruments and series of an answer, oldest instrument first."""
-    found: dict[int, tuple[tuple[int, str, str, str, bool, datetime], list[StoredKey]]] = {}
-    for *instrument, series_id, source, basis, version, updated_at, is_settled in sorted(rows, key=_ID):
-        head = tuple(instrument)
-        _, series = found.setdefault(head[0], (head, []))
-        if series_id is not None:
-            key = StoredKey(series_id, head[0], source, Basis(basis), version, updated_at, bool(is_settled))
-            series.append(key)
-    return [Listed(*head, tuple(series)) for head, series in found.values()]
+def with_series(rows: Rows) -> Rows:
+    """Return the rows that tell of a series."""
+    return tuple(row for row in rows if row[_SERIES] is not None)
+
+
+def is_of(row: Sequence[Any], source: str | None, basis: Basis | None) -> bool:
+    """Tell whether a row tells of a series, of this source and basis where they are given."""
+    series_id, its_source, its_basis = row[_SERIES : _SERIES + 3]
+    return series_id is not None and source in {None, its_source} and basis in {None, its_basis}
+
+
+def read_listed(interval: Interval, rows: Rows) -> list[Listed]:
+    """Return the instruments and series of an answer about an interval, oldest instrument first."""
+    found: dict[int, tuple[tuple[Any, ...], list[StoredKey]]] = {}
+    for row in sorted(rows, key=_ID):
+        _, series = found.setdefault(row[0], (row[:_SERIES], []))
+        if row[_SERIES] is not None:
+            series_id, source, basis, *told = row[_SERIES:]
+            series.append(StoredKey(series_id, row[0], interval, source, Basis(basis), *told))
+    return [Listed(*(*head, tuple(series))) for head, series in found.values()]
 
 
 class PriceSourceReader:

@@ -31,6 +31,9 @@ class SymbolRead(BaseModel):
     interval: Interval
     source: str | None
     basis: Basis | None
+    derived_from: Interval | None = Field(
+        description="The interval whose bars these were made of; null where they are stored."
+    )
 
 
 class PricesRead(BaseModel):

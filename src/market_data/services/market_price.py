@@ -1,9 +1,11 @@
 """Prices out and prices taken back."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from market_data.core import clock
 from market_data.core.exceptions import AmbiguousSymbol, InstrumentNotFound, InvalidPageToken
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import SortOrder
@@ -17,9 +19,12 @@ from market_data.repositories.price_source import (
     PriceSourceReader,
     Rows,
     StoredKey,
+    is_of,
     read_listed,
+    with_series,
 )
 from market_data.repositories.series import SeriesRepository
+from market_data.services.derivation import can_make, cut_at, whole
 from market_data.services.naming import Named, name_symbols, possible_exchanges, possible_symbols
 from market_data.services.paging import DAMAGED, decode_token
 from market_data.services.price_page import Cursor, PricePage
@@ -63,6 +68,13 @@ class Sighting:
     listed: Rows
     pinned: Rows = ()
     exchanges: frozenset[str] = frozenset()
+    bases: tuple[Rows, ...] = ()
+    """What finer intervals say where the one asked for has nothing, in the order of `Interval.bases`."""
+    until: datetime | None = None
+    """Where bars made of those end by the clock."""
+
+
+_Ask = Callable[[Sequence[int], PriceRange], Awaitable[Rows]]
 
 
 class MarketPriceService:
@@ -85,18 +97,38 @@ class MarketPriceService:
             InvalidPageToken: the token is damaged or another query's.
 
         """
-        wanted = query.range
         if query.page_token is not None:
             pins = tuple(one for one in _cursor(query).series if one)
-            pinned = await self._sources.with_series(pins, wanted)
+            pinned = await self._sources.with_series(pins, query.range)
         else:
-            pinned = ()
+            pins, pinned = (), ()
+        seen = replace(await self._named(query), pinned=pinned)
+        if query.page_token is None:
+            lacking = tuple(_lacking(seen.listed, query))
+            return await self._with_bases(query, seen, self._sources.with_ids, lacking)
+        missing = pins if len(pinned) < len(pins) else ()
+        return await self._with_bases(query, seen, self._sources.with_series, missing)
+
+    async def _named(self, query: PriceQuery) -> Sighting:
         if query.ids:
-            return Sighting(await self._sources.with_ids(query.ids, wanted), pinned)
+            return Sighting(await self._sources.with_ids(query.ids, query.range))
         heads = possible_exchanges(query.symbols)
         exchanges = frozenset(await self._sources.exchanges(heads)) if heads else frozenset()
-        listed = await self._sources.with_symbols(possible_symbols(query.symbols), wanted)
-        return Sighting(listed, pinned, exchanges)
+        listed = await self._sources.with_symbols(possible_symbols(query.symbols), query.range)
+        return Sighting(listed, exchanges=exchanges)
+
+    async def _with_bases(
+        self, query: PriceQuery, seen: Sighting, ask: _Ask, keys: Sequence[int]
+    ) -> Sighting:
+        """Add what finer intervals say of some instruments or series: one statement for all of them."""
+        if not keys:
+            return seen
+        until = cut_at(query.range, clock.now())
+        base = whole(query.range, until)
+        end = base.end if until is None else None  # where time goes on, the version is that of the series
+        asked = (ask(keys, PriceRange(one, base.start, end)) for one in query.interval.bases)
+        bases = tuple(with_series(rows) for rows in await asyncio.gather(*asked))
+        return replace(seen, bases=bases, until=until) if any(bases) else seen
 
     def page(self, query: PriceQuery, seen: Sighting) -> PricePage:
         """Prepare an answer of what was seen for the query; the rows are read from what is returned.
@@ -110,12 +142,15 @@ class MarketPriceService:
         cursor = None if query.page_token is None else _cursor(query)
         names = _named(query, seen)
         if cursor is not None:
-            names, series = _pinned(names, seen, cursor)
+            names, series = _pinned(query, names, seen, cursor)
             _require_known(query, names)
         else:
             _require_known(query, names)
             stored = [series for name in names if name.instrument for series in name.instrument.series]
-            chosen = preferred(stored, self._preference, query.source, query.basis)
+            chosen = {
+                **preferred(_bases(query, seen), self._preference, query.source, query.basis),
+                **preferred(stored, self._preference, query.source, query.basis),
+            }
             series = [chosen.get(name.instrument.id) if name.instrument else None for name in names]
         return PricePage(
             reader=self._reader,
@@ -124,6 +159,7 @@ class MarketPriceService:
             wanted=query.range,
             sort=SortOrder.DESC if query.latest else query.sort,
             limit=query.limit,
+            until=seen.until,
             latest=query.latest,
             cursor=cursor,
             query=query.binding(),
@@ -155,19 +191,43 @@ class MarketPriceService:
 
 
 def _named(query: PriceQuery, seen: Sighting) -> list[Named[Listed]]:
-    listed = read_listed(seen.listed)
+    listed = read_listed(query.interval, seen.listed)
     if query.ids:
         found = {one.id: one for one in listed}
         return [Named(str(one), found.get(one)) for one in query.ids]
     return name_symbols(query.symbols, listed, seen.exchanges, retired=True)
 
 
+def _lacking(rows: Rows, query: PriceQuery) -> set[int]:
+    """Return the instruments without a series of the interval that may answer."""
+    having = {row[0] for row in rows if is_of(row, query.source, query.basis)}
+    return set() if len(having) == len(rows) else {row[0] for row in rows} - having
+
+
+def _bases(query: PriceQuery, seen: Sighting) -> list[StoredKey]:
+    """Return the series of which bars of the interval can be made."""
+    found = zip(query.interval.bases, seen.bases, strict=False)
+    return [
+        series
+        for interval, rows in found
+        for listed in read_listed(interval, rows)
+        for series in listed.series
+        if can_make(series, query.interval, listed.asset_class)
+    ]
+
+
 def _pinned(
-    names: Sequence[Named[Listed]], seen: Sighting, cursor: Cursor
+    query: PriceQuery, names: Sequence[Named[Listed]], seen: Sighting, cursor: Cursor
 ) -> tuple[list[Named[Listed]], list[StoredKey | None]]:
     """Return the series of the first page and whose they are, whatever the symbols mean by now."""
-    owners = read_listed(seen.pinned)
-    by_series = {series.id: (owner, series) for owner in owners for series in owner.series}
+    by_series = {
+        series.id: (owner, series)
+        for interval, rows in zip(
+            (query.interval, *query.interval.bases), (seen.pinned, *seen.bases), strict=False
+        )
+        for owner in read_listed(interval, rows)
+        for series in owner.series
+    }
     found = [by_series.get(one) for one in cursor.series]
     named = [Named(name.asked, one[0]) if one else name for name, one in zip(names, found, strict=True)]
     return named, [one[1] if one else None for one in found]

@@ -15,6 +15,7 @@ from market_data.core.interval import Interval, aware
 from market_data.core.vocabulary import SortOrder, SymbolStatus
 from market_data.repositories.market_price import PAGE_ROWS, BarBlock, BarReader, SeriesRange
 from market_data.repositories.price_source import Listed, PriceRange, StoredKey
+from market_data.services.derivation import Based, latest, stream, whole
 from market_data.services.naming import Named
 from market_data.services.paging import encode_token
 
@@ -32,6 +33,8 @@ class SymbolInfo(msgspec.Struct, frozen=True):
     interval: Interval
     source: str | None
     basis: str | None
+    derived_from: Interval | None
+    """The interval whose bars these were made of; None where they are stored."""
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
@@ -68,6 +71,8 @@ class PricePage:
     wanted: PriceRange
     sort: SortOrder
     limit: int | None
+    until: datetime | None = None
+    """Where bars that are made of others end by the clock; None when none is asked for beyond."""
     latest: bool = False
     """The newest bar of each, instead of a range."""
     cursor: Cursor | None = None
@@ -104,12 +109,14 @@ class PricePage:
             for instrument in [name.instrument]
         ]
         versions = [series and (series.id, series.version) for series in self.series]
-        told = (__version__, self.query, self.latest, self.limit, self.cursor, sources, versions)
+        told = (__version__, self.query, self.until, self.latest, self.limit, self.cursor, sources, versions)
         return blake2b(msgspec.json.encode(told), digest_size=15).hexdigest()
 
     @property
     def updated_at(self) -> datetime | None:
-        """When rows or instruments last changed; None where that cannot be told."""
+        """When rows or instruments last changed; None where that cannot be told, or time changes them."""
+        if self.until is not None:
+            return None
         told = (*self.series, *(name.instrument for name in self.names))
         changes = [one.updated_at for one in told if one is not None and one.updated_at is not None]
         return max(changes) if len(changes) == len(told) else None
@@ -119,7 +126,7 @@ class PricePage:
         """Whether all of it is sealed history, which hardly ever changes."""
         return all(series is not None and series.is_settled for series in self.series)
 
-    def _ranges(self) -> list[SeriesRange]:
+    def _ranges(self) -> list[Based]:
         first = self.cursor.position if self.cursor else 0
         ranges = []
         for position, series in enumerate(self.series):
@@ -131,23 +138,28 @@ class PricePage:
                     start = aware(np.datetime64(self.cursor.ts + 1, "us"))
                 else:
                     end = aware(np.datetime64(self.cursor.ts, "us"))
-            ranges.append(SeriesRange(position, series.id, start, end, series.version))
+            if series.interval is not self.wanted.interval:
+                base = whole(PriceRange(self.wanted.interval, start, end), self.until)
+                start, end = base.start, base.end
+            read = SeriesRange(position, series.id, start, end, series.version)
+            ranges.append((series.interval, read))
         return ranges
 
     async def blocks(self) -> AsyncGenerator[BarBlock]:
         """Yield the rows in order. One row more than the limit is read, to know whether any follow."""
         beyond = None if self.limit is None else self.limit + 1
         left = self.limit
+        interval, ranges = self.wanted.interval, self._ranges()
         if self.latest:
-            stream = self.reader.latest(self.wanted.interval, self._ranges())
+            rows = latest(self.reader, interval, ranges)
         else:
-            stream = self.reader.stream(self.wanted.interval, self._ranges(), sort=self.sort, limit=beyond)
-        async with aclosing(stream) as blocks:
+            rows = stream(self.reader, interval, ranges, sort=self.sort, limit=beyond)
+        async with aclosing(rows) as blocks:
             async for block in blocks:
                 if left is not None and len(block.bars) > left:
                     self._next_position = int(block.position[left])
                     if left:
-                        yield self._counted(BarBlock(block.position[:left], block.bars.take(slice(left))))
+                        yield self._counted(block.first(left))
                     return
                 left = None if left is None else left - len(block.bars)
                 yield self._counted(block)
@@ -187,6 +199,7 @@ class PricePage:
             interval=self.wanted.interval,
             source=series.source if series else None,
             basis=series.basis if series else None,
+            derived_from=series.interval if series and series.interval is not self.wanted.interval else None,
         )
 
     def summary(self) -> Summary:

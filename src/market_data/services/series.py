@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 
 from market_data.core.interval import Basis
 from market_data.db.session import Database
@@ -39,12 +40,13 @@ def preferred(
 ) -> dict[int, StoredKey]:
     """Choose one series per instrument id: by source preference, then name, then raw before adjusted.
 
-    `source` and `basis`, where given, leave only series of that source and basis.
+    Of one source and basis, the finest interval. `source` and `basis`, where given, leave only their series.
     """
     rank = {name: position for position, name in enumerate(preference)}
 
-    def order(one: StoredKey) -> tuple[int, str, int]:
-        return rank.get(one.source, len(rank)), one.source, _BASES.index(one.basis)
+    def order(one: StoredKey) -> tuple[int, str, int, timedelta]:
+        place = rank.get(one.source, len(rank))
+        return place, one.source, _BASES.index(one.basis), one.interval.duration
 
     chosen: dict[int, StoredKey] = {}
     for one in sorted(series, key=order):
