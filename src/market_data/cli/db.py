@@ -10,6 +10,7 @@ from market_data.core.config import get_settings
 from market_data.db import migrations
 from market_data.db.home import open_server, shell_url
 from market_data.db.info import describe
+from market_data.db.storage import Layout
 from market_data.services.sealing import SealingService
 
 app = typer.Typer()
@@ -28,7 +29,7 @@ def upgrade(json: Json = False) -> None:
     async def work() -> tuple[migrations.Revision, migrations.Revision]:
         async with opened_at_any_schema() as database:
             before = await migrations.revision(database)
-            await migrations.upgrade(database)
+            await migrations.upgrade(database, layout=Layout.of(get_settings()))
             return before, await migrations.revision(database)
 
     before, after = run_async(work)

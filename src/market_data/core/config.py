@@ -48,6 +48,15 @@ class Settings(BaseSettings):
         le=86_400,
         description="Bars that rest for so long get the column index that speeds reads up. 0: never.",
     )
+    columnstore_after_days_intraday: int = Field(
+        7,
+        ge=0,
+        le=36_500,
+        description="Age at which the full TimescaleDB turns chunks of intraday bars into columns. 0: never.",
+    )
+    columnstore_after_days_daily: int = Field(
+        365, ge=0, le=36_500, description="The same for bars of a day and longer."
+    )
     frame_cache_bytes: int = Field(
         128 * 1024**2, ge=0, description="Memory of a process for what it answered with before. 0: none."
     )

@@ -9,6 +9,7 @@ from market_data.core.logging import hide
 from market_data.db.embedded import EmbeddedServer
 from market_data.db.migrations import require_head, upgrade
 from market_data.db.session import Database, engine_url
+from market_data.db.storage import Layout
 
 
 @asynccontextmanager
@@ -59,7 +60,7 @@ async def open_home(settings: Settings) -> AsyncIterator[Database]:
         database = Database(url, echo=settings.debug)
         try:
             if settings.database_url is None:
-                await upgrade(database)
+                await upgrade(database, layout=Layout.of(settings))
             else:
                 await require_head(database)
             yield database

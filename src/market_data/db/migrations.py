@@ -11,10 +11,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from market_data.core.config import project_dir
+from market_data.core.config import Settings, project_dir
 from market_data.core.exceptions import SchemaMismatch
 from market_data.db.base import Base
 from market_data.db.session import Database
+from market_data.db.storage import Layout, arrange
 
 MIGRATION_LOCK = 0x6D64_0001
 """Advisory lock held while migrating ("md", purpose 1)."""
@@ -88,8 +89,10 @@ async def revision(database: Database) -> Revision:
         return Revision(await connection.run_sync(_current), _head())
 
 
-async def upgrade(database: Database, to: str = "head") -> None:
-    """Migrate up. Safe to call from several processes at once: one works, the others wait and find it done.
+async def upgrade(database: Database, to: str = "head", layout: Layout | None = None) -> None:
+    """Migrate up, and to the head lay the bars out as the server can.
+
+    Safe to call from several processes at once: one works, the others wait and find it done.
 
     Raises:
         SchemaMismatch: the database was migrated by a newer version of this program.
@@ -97,6 +100,8 @@ async def upgrade(database: Database, to: str = "head") -> None:
     """
     async with database.engine.begin() as connection:
         await connection.run_sync(_exclusively(lambda c: command.upgrade(_config(c), to)))
+    if to == "head":
+        await arrange(database, layout or Layout.of(Settings.model_construct()))
 
 
 async def downgrade(database: Database, to: str) -> None:
