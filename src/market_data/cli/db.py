@@ -1,5 +1,7 @@
 """`market-data db`: the schema, and where the database is."""
 
+from dataclasses import asdict
+
 import typer
 
 from market_data.cli.options import Json
@@ -11,6 +13,7 @@ from market_data.db import migrations
 from market_data.db.home import open_server, shell_url
 from market_data.db.info import describe
 from market_data.db.storage import Layout
+from market_data.db.storage_move import Moved, upgrade_storage
 from market_data.services.sealing import SealingService
 
 app = typer.Typer()
@@ -90,6 +93,30 @@ def info(json: Json = False) -> None:
     if settings.database_url is None:
         found["data_dir"] = str(settings.data_dir)
     print_json(found) if json else print_fields(found)
+
+
+@_db.command(
+    "upgrade-storage", epilog="Example: market-data db upgrade-storage   (once the server has TimescaleDB)"
+)
+def upgrade_storage_(json: Json = False) -> None:
+    """Move the bars into TimescaleDB's hypertables; reading and writing go on, and repeating is safe."""
+
+    async def work() -> list[Moved]:
+        async with opened() as database:
+            with Shown() as shown:
+                return await upgrade_storage(
+                    database,
+                    Layout.of(get_settings()),
+                    lambda table, done, total, bars: shown.show(f"{table}: {bars} bars", "", done, total),
+                )
+
+    moved = run_async(work)
+    if json:
+        print_json({"moved": [asdict(one) for one in moved]})
+    elif not moved:
+        typer.echo("all bars lie in hypertables already")
+    for one in () if json else moved:
+        typer.echo(f"{one.table}: {one.bars} bars counted before and after")
 
 
 @_db.command(epilog="Example: market-data db seal")

@@ -45,6 +45,10 @@ class SchemaMismatch(DatabaseUnavailable):
     """The database schema and this program are of different versions."""
 
 
+class StorageError(MarketDataError):
+    """The layout of the bars cannot be changed as asked."""
+
+
 class InvalidInput(MarketDataError):
     """A value breaks a rule; `field` names it as the user wrote it."""
 

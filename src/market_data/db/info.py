@@ -3,12 +3,12 @@
 from sqlalchemy import text
 
 from market_data.db.migrations import revision
-from market_data.db.session import Database
+from market_data.db.session import Database, raw_connection
+from market_data.db.storage import read_storage
 
 _SERVER = text(
     "SELECT current_setting('server_version'), current_database(), "
-    "pg_size_pretty(pg_database_size(current_database())), "
-    "(SELECT extversion FROM pg_extension WHERE extname = 'timescaledb')"
+    "pg_size_pretty(pg_database_size(current_database()))"
 )
 _STORED = text(
     "SELECT (SELECT count(*) FROM instrument), (SELECT count(*) FROM series WHERE bar_count > 0), "
@@ -20,10 +20,13 @@ async def describe(database: Database) -> dict[str, object]:
     """Return the server's version, the schema's revision, and counts where the schema is there."""
     found = await revision(database)
     async with database.connection() as connection:
+        storage = await read_storage(await raw_connection(connection))
         row = (await connection.execute(_SERVER)).one()
         described: dict[str, object] = {
             "server": f"PostgreSQL {row[0]}",
-            "timescaledb": row[3] or "not installed",
+            "storage": str(storage.home),
+            "timescaledb": storage.version or "not installed",
+            "hypertables": sorted(storage.hypertables),
             "database": row[1],
             "size": row[2],
             "revision": found.current or "empty",

@@ -112,9 +112,7 @@ class Database:
             async with self._creating_readers:
                 if self._readers is None:
                     self._readers = await asyncpg.create_pool(
-                        engine_url(self.url)
-                        .set(drivername="postgresql")
-                        .render_as_string(hide_password=False),
+                        self._dsn,
                         min_size=0,
                         max_size=READERS,
                         timeout=CONNECT_SECONDS,
@@ -123,6 +121,20 @@ class Database:
                     )
             async with self._readers.acquire() as connection:
                 yield connection
+
+    async def connect(self) -> Raw:
+        """Open a connection of its own, for work that outlasts transactions; the caller closes it.
+
+        Raises:
+            DatabaseUnavailable: the server does not answer.
+
+        """
+        with _in_our_words():
+            return await asyncpg.connect(self._dsn, timeout=CONNECT_SECONDS, server_settings=_COMMON_SETTINGS)
+
+    @property
+    def _dsn(self) -> str:
+        return engine_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
 
     async def check(self) -> None:
         """Ask the server for an answer.

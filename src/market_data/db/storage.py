@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+import asyncpg
 import structlog
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from market_data.core.config import Settings
-from market_data.db.session import Database
+from market_data.db.session import Database, Raw, raw_connection
 
 CHUNKS = {"market_price_intraday": timedelta(days=30), "market_price_daily": timedelta(days=5 * 365)}
 """Time a chunk of each table spans: planning, and the search for newest bars, grow with their number."""
@@ -68,102 +66,91 @@ class Storage:
         return [] if self.home is Home.PLAIN else [one for one in CHUNKS if one not in self.hypertables]
 
 
-_INSTALLED = text(
-    "SELECT (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'), "
-    "current_setting('timescaledb.license', true)"
-)
-_IS_OFFERED = text(
-    "SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb') "
-    "AND current_setting('timescaledb.max_background_workers', true) IS NOT NULL"  # its loader is preloaded
-)
-_HYPERTABLES = text(
-    "SELECT hypertable_name FROM timescaledb_information.hypertables "
-    "WHERE hypertable_schema = current_schema() AND hypertable_name = ANY(:tables)"
-)
+_INSTALLED = """
+    SELECT (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
+        current_setting('timescaledb.license', true)
+    """
+_IS_OFFERED = """
+    SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
+        AND current_setting('timescaledb.max_background_workers', true) IS NOT NULL  -- it is preloaded
+    """
+_HYPERTABLES = """
+    SELECT hypertable_name::text FROM timescaledb_information.hypertables
+    WHERE hypertable_schema = current_schema() AND hypertable_name = ANY($1)
+    """
+_MAKE = """
+    SELECT create_hypertable(
+        $1::text::regclass, by_range('ts', $2::interval), create_default_indexes => false)
+    """
+_IS_COLUMNSTORE = """
+    SELECT compression_enabled FROM timescaledb_information.hypertables
+    WHERE hypertable_schema = current_schema() AND hypertable_name = $1
+    """
+_POLICY_AGE = """
+    SELECT (config ->> 'compress_after')::interval FROM timescaledb_information.jobs
+    WHERE proc_name = 'policy_compression' AND hypertable_schema = current_schema() AND hypertable_name = $1
+    """
+_DROP_POLICY = "CALL remove_columnstore_policy($1::text::regclass, if_exists => true)"
+_ADD_POLICY = "CALL add_columnstore_policy($1::text::regclass, after => $2::interval)"
+_HAS_BARS = {table: f"SELECT EXISTS (SELECT FROM {table})" for table in CHUNKS}  # noqa: S608 # our own names
+_ENABLE = """
+    ALTER TABLE {table} SET (
+        timescaledb.enable_columnstore, timescaledb.segmentby = 'series_id', timescaledb.orderby = 'ts')
+    """
 
 
-async def read_storage(connection: AsyncConnection) -> Storage:
+async def read_storage(raw: Raw) -> Storage:
     """Tell what the server is and how the bars lie in it."""
-    version, license_ = (await connection.execute(_INSTALLED)).one()
+    version, license_ = await raw.fetchrow(_INSTALLED)
     if version is None:
         return Storage(Home.PLAIN, None)
-    found = await connection.execute(_HYPERTABLES, {"tables": list(CHUNKS)})
+    found = await raw.fetch(_HYPERTABLES, list(CHUNKS))
     home = Home.FULL if license_ == "timescale" else Home.APACHE
-    return Storage(home, version, frozenset(found.scalars()))
-
-
-_HAS_BARS = {table: f"SELECT EXISTS (SELECT FROM {table})" for table in CHUNKS}  # noqa: S608 # our own names
+    return Storage(home, version, frozenset(row[0] for row in found))
 
 
 async def arrange(database: Database, layout: Layout) -> Storage:
     """Lay bars out as well as the server can without moving any; safe to repeat, and at once."""
-    async with database.engine.begin() as connection:
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": STORAGE_LOCK})
-        storage = await _with_extension(connection)
+    async with database.session() as session:
+        raw = await raw_connection(await session.connection())
+        await raw.execute("SELECT pg_advisory_xact_lock($1)", STORAGE_LOCK)
+        storage = await _with_extension(raw)
         for table in storage.plain_tables:
-            if not (await connection.execute(text(_HAS_BARS[table]))).scalar_one():
-                await make_hypertable(connection, table)
-        storage = await read_storage(connection)
+            if not await raw.fetchval(_HAS_BARS[table]):
+                await make_hypertable(raw, table)
+        storage = await read_storage(raw)
         if storage.home is Home.FULL:
             for table in sorted(storage.hypertables):
-                await _set_columnstore(connection, table, layout.columnstore_after.get(table))
+                await _set_columnstore(raw, table, layout.columnstore_after.get(table))
         return storage
 
 
-async def _with_extension(connection: AsyncConnection) -> Storage:
+async def _with_extension(raw: Raw) -> Storage:
     """Install the extension where the server has loaded it and lets us."""
-    storage = await read_storage(connection)
-    if storage.home is Home.PLAIN and (await connection.execute(_IS_OFFERED)).scalar_one():
+    storage = await read_storage(raw)
+    if storage.home is Home.PLAIN and await raw.fetchval(_IS_OFFERED):
         try:
-            async with connection.begin_nested():
-                await connection.execute(text("CREATE EXTENSION timescaledb"))
-        except DBAPIError as error:
-            _log.warning(
-                "TimescaleDB is there, but may not be installed: ask an administrator", error=str(error.orig)
-            )
-        storage = await read_storage(connection)
+            async with raw.transaction():
+                await raw.execute("CREATE EXTENSION timescaledb")
+        except asyncpg.InsufficientPrivilegeError as error:
+            _log.warning("TimescaleDB may not be installed: ask an administrator", error=str(error))
+        storage = await read_storage(raw)
     return storage
 
 
-async def make_hypertable(connection: AsyncConnection, table: str, relation: str | None = None) -> None:
+async def make_hypertable(raw: Raw, table: str, relation: str | None = None) -> None:
     """Turn an empty table of bars, or one like it, into a hypertable; its key is the only index it needs."""
-    await connection.execute(
-        text(
-            "SELECT create_hypertable(CAST(CAST(:relation AS text) AS regclass), "
-            "by_range('ts', CAST(:span AS interval)), create_default_indexes => false)"
-        ),
-        {"relation": relation or table, "span": CHUNKS[table]},
-    )
+    await raw.execute(_MAKE, relation or table, CHUNKS[table])
 
 
-_IS_COLUMNSTORE = text(
-    "SELECT compression_enabled FROM timescaledb_information.hypertables "
-    "WHERE hypertable_schema = current_schema() AND hypertable_name = :table"
-)
-_POLICY_AGE = text(
-    "SELECT CAST(config ->> 'compress_after' AS interval) FROM timescaledb_information.jobs "
-    "WHERE proc_name = 'policy_compression' AND hypertable_schema = current_schema() "
-    "AND hypertable_name = :table"
-)
-
-
-async def _set_columnstore(connection: AsyncConnection, table: str, after: timedelta | None) -> None:
+async def _set_columnstore(raw: Raw, table: str, after: timedelta | None) -> None:
     """Let chunks become columns at an age; without one, those that are columns stay so."""
-    wanted = {"table": table}
-    if after is not None and not (await connection.execute(_IS_COLUMNSTORE, wanted)).scalar_one():
-        await connection.execute(
-            text(
-                f"ALTER TABLE {table} SET (timescaledb.enable_columnstore, "
-                "timescaledb.segmentby = 'series_id', timescaledb.orderby = 'ts')"
-            )
-        )
-    set_to = (await connection.execute(_POLICY_AGE, wanted)).scalar_one_or_none()
+    if after is not None and not await raw.fetchval(_IS_COLUMNSTORE, table):
+        await raw.execute(_ENABLE.format(table=table))
+    set_to = await raw.fetchval(_POLICY_AGE, table)
     if set_to == after:
         return
     if set_to is not None:
-        await connection.execute(text(f"CALL remove_columnstore_policy('{table}', if_exists => true)"))
+        await raw.execute(_DROP_POLICY, table)
     if after is not None:
-        await connection.execute(
-            text(f"CALL add_columnstore_policy('{table}', after => CAST(:after AS interval))"),
-            {"after": after},
-        )
+        await raw.execute(_ADD_POLICY, table, after)
