@@ -36,6 +36,8 @@ OURS = (
     "SOURCE_",
     "SEAL_",
     "FRAME_",
+    "RETENTION_",
+    "COLUMNSTORE_",
 )
 VENDORS = ("ALPHA_VANTAGE_", "BINANCE_", "ECB_", "YAHOO_")
 

@@ -26,6 +26,7 @@ SQL_BUILT_FROM_PARTS = {
     "db/storage_swap.py",  # the tables of bars, and what the catalogue says of them
     "repositories/market_price_sql.py",  # the table of an interval, the order
     "repositories/market_price_writer.py",  # the table of an interval
+    "repositories/retention.py",  # the table of an interval
     "repositories/price_block.py",  # the table of an interval
     "db/embedded/cluster.py",  # the single-user server takes none; the password is our own
     "db/embedded/probe.py",  # a constant name: CREATE DATABASE takes no parameters

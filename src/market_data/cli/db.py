@@ -1,6 +1,8 @@
 """`market-data db`: the schema, and where the database is."""
 
 from dataclasses import asdict
+from datetime import timedelta
+from typing import Annotated
 
 import typer
 
@@ -14,6 +16,7 @@ from market_data.db.home import open_server, shell_url
 from market_data.db.info import describe
 from market_data.db.storage import Layout
 from market_data.db.storage_move import Moved, upgrade_storage
+from market_data.services.retention import Removed, RetentionService
 from market_data.services.sealing import SealingService
 
 app = typer.Typer()
@@ -117,6 +120,32 @@ def upgrade_storage_(json: Json = False) -> None:
         typer.echo("all bars lie in hypertables already")
     for one in () if json else moved:
         typer.echo(f"{one.table}: {one.bars} bars counted before and after")
+
+
+@_db.command(epilog="Example: RETENTION_DAYS=1m=90 market-data db retention --dry-run")
+def retention(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be removed.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove bars that are older than RETENTION_DAYS says for their interval; others are kept."""
+    limits = {one: timedelta(days=days) for one, days in get_settings().retention_days.items()}
+
+    async def work() -> list[Removed]:
+        async with opened() as database:
+            service = RetentionService(database, limits)
+            if dry_run:
+                return await service.preview()
+            with Shown() as shown:
+                return await service.apply(lambda one, bars: shown.show(f"removing {one}", f"{bars} bars"))
+
+    removed = run_async(work)
+    if json:
+        print_json({"dry_run": dry_run, "removed": [asdict(one) for one in removed]})
+    elif not removed:
+        typer.echo("nothing to do: RETENTION_DAYS names no interval, so all bars are kept")
+    for one in () if json else removed:
+        verb = "would be removed" if dry_run else "removed"
+        typer.echo(f"{one.interval}: {one.bars} bars before {one.before:%Y-%m-%d} {verb}")
 
 
 @_db.command(epilog="Example: market-data db seal")

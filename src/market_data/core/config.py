@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from market_data.core.exceptions import ConfigurationError
+from market_data.core.interval import Interval
 
 _CHECKOUT = Path(__file__).parents[3]
 
@@ -57,6 +58,11 @@ class Settings(BaseSettings):
     columnstore_after_days_daily: int = Field(
         365, ge=0, le=36_500, description="The same for bars of a day and longer."
     )
+    retention_days: Annotated[dict[Interval, int], NoDecode] = Field(
+        {},
+        description="Days after which `market-data db retention` removes bars, by interval: 1m=90,5m=365. "
+        "Intervals that are not named are kept.",
+    )
     frame_cache_bytes: int = Field(
         128 * 1024**2, ge=0, description="Memory of a process for what it answered with before. 0: none."
     )
@@ -70,6 +76,19 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(s.strip() for s in value.split(",") if s.strip()) if isinstance(value, str) else value
+
+    @field_validator("retention_days", mode="before")
+    @classmethod
+    def _by_interval(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        found = {}
+        for part in filter(None, (one.strip() for one in value.split(","))):
+            interval, _, days = part.partition("=")
+            if not days.strip().isdecimal() or not int(days):
+                raise ValueError(f"{part!r} is not an interval and its days, such as 1m=90")
+            found[Interval.parse(interval)] = int(days)
+        return found
 
     @field_validator("log_level", mode="before")
     @classmethod
