@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from market_data.cli.progress import Shown
 from market_data.cli.running import opened, opened_at_any_schema, run_async
 from market_data.core.config import get_settings
 from market_data.db import migrations
+from market_data.db.backup import backup, restore
 from market_data.db.home import open_server, shell_url
 from market_data.db.info import describe
 from market_data.db.storage import Layout
@@ -120,6 +122,38 @@ def upgrade_storage_(json: Json = False) -> None:
         typer.echo("all bars lie in hypertables already")
     for one in () if json else moved:
         typer.echo(f"{one.table}: {one.bars} bars counted before and after")
+
+
+@_db.command("backup", epilog="Example: market-data db backup prices-2024-06-01.dump")
+def backup_(file: Annotated[Path, typer.Argument(help="New file to write.")], json: Json = False) -> None:
+    """Write the whole database, as of one moment, into a file for `db restore`; reading and writing go on."""
+
+    async def work() -> int:
+        async with opened() as database:
+            with Shown() as shown:
+                return await backup(database, file, lambda size: shown.show(str(file), f"{size >> 20} MiB"))
+
+    bars = run_async(work)
+    if json:
+        print_json({"file": str(file), "bytes": file.stat().st_size, "bars": bars})
+    else:
+        typer.echo(f"{bars} bars in {file} ({file.stat().st_size >> 20} MiB)")
+
+
+@_db.command(
+    "restore", epilog="Example: DATABASE_URL=postgresql://.../empty market-data db restore prices.dump"
+)
+def restore_(file: Annotated[Path, typer.Argument(help="File of `db backup`.")], json: Json = False) -> None:
+    """Fill an empty database from a backup, and bring it to this program's schema; bars are counted."""
+
+    async def work() -> int:
+        async with opened_at_any_schema() as database:
+            bars = await restore(database, file)
+            await migrations.upgrade(database, layout=Layout.of(get_settings()))
+            return bars
+
+    bars = run_async(work)
+    print_json({"bars": bars}) if json else typer.echo(f"{bars} bars restored and counted")
 
 
 @_db.command(epilog="Example: RETENTION_DAYS=1m=90 market-data db retention --dry-run")

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import os
 import platform
 import re
 import subprocess
@@ -104,6 +105,20 @@ def available(finders: Iterable[Finder] | None = None) -> Iterator[Binaries]:
             found = inspect(folder)
             if found and found.major >= MINIMUM_MAJOR:
                 yield found
+
+
+def find_client(name: str, major: int) -> Path | None:
+    """Find a client program of a major version or the next newer one: older ones refuse newer servers."""
+    on_path = map(Path, os.environ.get("PATH", os.defpath).split(os.pathsep))
+    found: list[tuple[int, Path]] = []
+    for folder in (*wheel_folders(), *system_folders(), *on_path):
+        try:
+            version = parse_major(version_line(folder / name))
+        except (OSError, subprocess.SubprocessError):
+            continue
+        if version is not None and version >= major:
+            found.append((version, folder / name))
+    return min(found)[1] if found else None
 
 
 def select(cluster: Path, finders: Iterable[Finder] | None = None) -> Binaries:
