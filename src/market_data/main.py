@@ -20,6 +20,7 @@ from market_data.core.config import Settings, get_settings
 from market_data.core.exceptions import ConfigurationError
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
+from market_data.services.aggregates import BackgroundAggregates
 from market_data.services.ingestion import IngestionService
 from market_data.services.market_price import MarketPriceService
 from market_data.services.run import RunService
@@ -52,7 +53,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if interrupted:
             _log.warning("runs of dead processes were marked as interrupted", runs=interrupted)
         sealing = BackgroundSealing(database, timedelta(seconds=settings.seal_after_seconds))
+        aggregates = BackgroundAggregates(database)
         yield
+        await aggregates.close()
         await sealing.close()
         await app.state.ingestions.close()
     finally:

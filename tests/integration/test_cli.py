@@ -34,6 +34,7 @@ def test_the_tree_is_that_of_the_contract():
     assert {" ".join(words) for words in LEAVES} == {
         *("serve", "ingest", "providers", "import", "series", "prices", "delete", "runs"),
         *("db upgrade", "db current", "db check", "db info", "db url", "db seal", "db reindex"),
+        *("db upgrade-storage", "db retention", "db backup", "db restore"),
         *("instruments list", "instruments add", "instruments edit", "instruments load"),
     }
 

@@ -33,6 +33,13 @@ REFUSED = (
 OURS = """
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'public' AND c.relkind IN ('r', 'v', 'i', 'S', 'm')
+        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+    """
+
+
+OUR_FUNCTIONS = """
+    pronamespace = 'public'::regnamespace
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = pg_proc.oid AND d.deptype = 'e')
     """
 
 
@@ -53,9 +60,7 @@ async def raw(database):
 async def relations(database):
     async with database.connection() as connection:
         found = await connection.execute(text(f"SELECT c.relname, c.relkind::text {OURS}"))
-        functions = await connection.execute(
-            text("SELECT proname, 'f' FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
-        )
+        functions = await connection.execute(text(f"SELECT proname, 'f' FROM pg_proc WHERE {OUR_FUNCTIONS}"))
         return sorted(tuple(row) for row in [*found, *functions])
 
 
@@ -149,8 +154,7 @@ async def test_every_object_carries_a_comment(raw):
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         WHERE c.relkind IN ('r', 'v', 'm') AND col_description(c.oid, a.attnum) IS NULL
         UNION
-        SELECT proname FROM pg_proc
-        WHERE pronamespace = 'public'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL
+        SELECT proname FROM pg_proc WHERE {OUR_FUNCTIONS} AND obj_description(oid, 'pg_proc') IS NULL
         UNION
         SELECT tgname || ' on ' || tgrelid::regclass FROM pg_trigger
         WHERE NOT tgisinternal AND obj_description(oid, 'pg_trigger') IS NULL

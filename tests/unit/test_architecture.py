@@ -21,7 +21,8 @@ MODULE_LINES, FUNCTION_LINES, ROUTE_STATEMENTS = 300, 40, 10
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 SQL_BUILT_FROM_PARTS = {
-    "db/storage.py",  # the tables of bars
+    "db/layout.py",  # the tables of bars
+    "db/aggregates.py",  # the intervals
     "db/storage_move.py",  # the tables of bars
     "db/storage_swap.py",  # the tables of bars, and what the catalogue says of them
     "repositories/market_price_sql.py",  # the table of an interval, the order

@@ -10,13 +10,13 @@ import typer
 from market_data.cli.options import Json
 from market_data.cli.output import DONE, FAILED, complain, notes, print_fields, print_json
 from market_data.cli.progress import Shown
-from market_data.cli.running import opened, opened_at_any_schema, run_async
+from market_data.cli.running import opened, opened_at_any_schema, opened_for_bars, run_async
 from market_data.core.config import get_settings
 from market_data.db import migrations
 from market_data.db.backup import backup, restore
 from market_data.db.home import open_server, shell_url
 from market_data.db.info import describe
-from market_data.db.storage import Layout
+from market_data.db.layout import Layout
 from market_data.db.storage_move import Moved, upgrade_storage
 from market_data.services.retention import Removed, RetentionService
 from market_data.services.sealing import SealingService
@@ -165,7 +165,7 @@ def retention(
     limits = {one: timedelta(days=days) for one, days in get_settings().retention_days.items()}
 
     async def work() -> list[Removed]:
-        async with opened() as database:
+        async with opened_for_bars() as database:
             service = RetentionService(database, limits)
             if dry_run:
                 return await service.preview()

@@ -24,7 +24,7 @@ from market_data.cli.options import (
     span_option,
 )
 from market_data.cli.output import notes, print_json, print_rows
-from market_data.cli.running import opened, run_async
+from market_data.cli.running import opened, opened_for_bars, run_async
 from market_data.core.bars import COLUMNS
 from market_data.core.config import get_settings
 from market_data.core.exceptions import InvalidInput
@@ -172,7 +172,7 @@ def delete(
 
 
 async def _delete(symbol: str, interval: Interval, source: str, basis: Basis | None, span: Span) -> int:
-    async with opened() as database:
+    async with opened_for_bars() as database:
         instrument = await find_one(InstrumentService(database), symbol)
         service = MarketPriceService(database, get_settings().source_preference)
         return await service.delete(instrument.id, interval, source, basis, *span)

@@ -11,6 +11,7 @@ import typer
 from market_data.cli.output import TERMINATED, complain
 from market_data.core import logging
 from market_data.core.config import get_settings
+from market_data.db.aggregates import refresh_aggregates
 from market_data.db.home import open_home, open_server
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
@@ -56,6 +57,19 @@ async def opened() -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
+async def opened_for_bars() -> AsyncIterator[Database]:
+    """Give the database to somebody who changes bars: what SQL has made of them follows.
+
+    Raises:
+        DatabaseUnavailable: it does not answer, or is at another schema.
+
+    """
+    async with opened() as database:
+        yield database
+        await refresh_aggregates(database)
+
+
+@asynccontextmanager
 async def opened_for_runs() -> AsyncIterator[tuple[Database, Liveness]]:
     """Give the database and this process's sign of life; runs of dead processes are marked before.
 
@@ -63,7 +77,7 @@ async def opened_for_runs() -> AsyncIterator[tuple[Database, Liveness]]:
         DatabaseUnavailable: it does not answer, or is at another schema.
 
     """
-    async with opened() as database:
+    async with opened_for_bars() as database:
         await RunService(database).interrupt_dead()
         liveness = Liveness(database)
         try:

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from market_data.core.config import Settings
 from market_data.core.logging import hide
 from market_data.db.embedded import EmbeddedServer
+from market_data.db.layout import Layout
 from market_data.db.migrations import require_head, upgrade
 from market_data.db.session import Database, engine_url
-from market_data.db.storage import Layout
 
 
 @asynccontextmanager

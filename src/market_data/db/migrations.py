@@ -13,9 +13,10 @@ from sqlalchemy import Connection, text
 
 from market_data.core.config import Settings, project_dir
 from market_data.core.exceptions import SchemaMismatch
+from market_data.db.aggregates import drop_aggregates
 from market_data.db.base import Base
-from market_data.db.session import Database
-from market_data.db.storage import Layout, arrange
+from market_data.db.layout import Layout, arrange
+from market_data.db.session import Database, raw_connection
 
 MIGRATION_LOCK = 0x6D64_0001
 """Advisory lock held while migrating ("md", purpose 1)."""
@@ -107,6 +108,7 @@ async def upgrade(database: Database, to: str = "head", layout: Layout | None = 
 async def downgrade(database: Database, to: str) -> None:
     """Migrate down; `base` empties the database."""
     async with database.engine.begin() as connection:
+        await drop_aggregates(await raw_connection(connection))
         await connection.run_sync(_exclusively(lambda c: command.downgrade(_config(c), to)))
 
 

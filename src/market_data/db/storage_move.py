@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import asyncpg
 
 from market_data.core.exceptions import StorageError
+from market_data.db.layout import Layout, arrange
 from market_data.db.session import Database, Raw
-from market_data.db.storage import Home, Layout, arrange, make_hypertable, read_storage
+from market_data.db.storage import Home, make_hypertable, read_storage
 from market_data.db.storage_swap import change_places
 
 MOVE_LOCK = 0x6D64_0005

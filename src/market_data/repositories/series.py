@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from market_data.core.interval import Interval
@@ -77,6 +77,12 @@ class SeriesRepository:
             query = query.where(tuple_(Instrument.symbol, Series.id) > tuple_(*after))
         rows = await self._session.execute(query)
         return [StoredSeries(*row) for row in rows]  # type: ignore[arg-type] # with bars, first and last are set
+
+    async def versions(self, interval: Interval) -> tuple[int, int]:
+        """Return how many series an interval has and the sum of their versions: no change leaves both."""
+        query = select(func.count(), func.coalesce(func.sum(Series.version), 0))
+        count, versions = (await self._session.execute(query.where(Series.interval == interval))).one()
+        return count, int(versions)
 
     async def list_keys(self) -> list[tuple[int, Interval]]:
         """Return id and interval of every series, empty ones included."""
