@@ -1,27 +1,26 @@
 """Fixtures every test may use: a real PostgreSQL built by our own migrations, and the API over it."""
 
 import os
-import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
-import asyncpg
 import httpx2
 import hypothesis
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 
 from market_data.core.config import Settings
 from market_data.db import migrations
 from market_data.db.base import Base
-from market_data.db.embedded import EmbeddedServer
 from market_data.db.session import Database
 from market_data.main import create_app
+from tests.homes.home import Homes
+from tests.support.database import new_database
+
+pytest_plugins = ["tests.homes.plugin"]
 
 API = "/api/v1"
 
@@ -54,32 +53,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"not run: {reason} ({count} test{'s' if count > 1 else ''})")
 
 
-@pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a server on which databases may be created: TEST_DATABASE_URL, or one of this run."""
-    if given := os.environ.get("TEST_DATABASE_URL"):
-        yield given
-        return
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # all workers use one server
-    with_server = EmbeddedServer(Path(shared) / "embedded")
-    yield with_server.start()
-    with_server.stop()
-
-
-@asynccontextmanager
-async def new_database(server_url: str) -> AsyncIterator[str]:
-    """Create an empty database, give its address, drop it."""
-    name = f"test_{secrets.token_hex(6)}"
-    admin = await asyncpg.connect(server_url.replace("+asyncpg", ""))
-    try:
-        await admin.execute(f"CREATE DATABASE {name}")
-        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()
-
-
 @pytest.fixture
 async def empty_url(server_url: str) -> AsyncIterator[str]:
     """Address of a database without anything in it."""
@@ -87,14 +60,37 @@ async def empty_url(server_url: str) -> AsyncIterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-async def migrated(server_url: str) -> AsyncIterator[Database]:
-    """A database at the newest revision, shared by the tests of a worker."""
+MigratedOn = Callable[[str], Awaitable[Database]]
+
+
+@asynccontextmanager
+async def migrated_database(server_url: str) -> AsyncIterator[Database]:
+    """Make a database at the newest revision."""
     async with new_database(server_url) as url:
         database = Database(url)
         await migrations.upgrade(database)
         yield database
         await database.close()
+
+
+@pytest.fixture(scope="session")
+async def migrated_on(homes: Homes) -> AsyncIterator[MigratedOn]:
+    """Gives a server's migrated database, made once: `migrated` is set up anew whenever homes change."""
+    made: dict[str, Database] = {}
+    async with AsyncExitStack() as until_the_end:
+
+        async def on(server_url: str) -> Database:
+            if server_url not in made:
+                made[server_url] = await until_the_end.enter_async_context(migrated_database(server_url))
+            return made[server_url]
+
+        yield on
+
+
+@pytest.fixture(scope="session")
+async def migrated(server_url: str, migrated_on: MigratedOn) -> Database:
+    """A database at the newest revision, shared by the tests of a worker on one home."""
+    return await migrated_on(server_url)
 
 
 @pytest.fixture

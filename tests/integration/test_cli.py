@@ -17,6 +17,9 @@ from market_data.cli.output import INTERRUPTED
 from market_data.db import home
 from tests.support.command import PROGRAM, clean_environment, ended, free_port, invoke, run, start
 
+# The command line calls the same services as the API, whose tests ask every home.
+pytestmark = pytest.mark.one_home
+
 
 def commands(group=None, words=()):
     """Yield every command with the words that call it."""

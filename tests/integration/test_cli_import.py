@@ -9,6 +9,9 @@ import pytest
 from tests.support.command import invoke
 from tests.support.fixtures import APPLE
 
+# The command line calls the same services as the API, whose tests ask every home.
+pytestmark = pytest.mark.one_home
+
 NEW = ["--exchange", "XNAS", "--asset-class", "equity", "--currency", "USD"]
 WHOLE = ["--symbol", "AAPL", "--interval", "1d"]
 

@@ -7,6 +7,9 @@ import pytest
 from market_data.cli import instruments as module
 from tests.support.command import invoke
 
+# The command line calls the same services as the API, whose tests ask every home.
+pytestmark = pytest.mark.one_home
+
 ADD = ["--asset-class", "equity", "--currency", "USD"]
 
 

@@ -12,6 +12,9 @@ from market_data.api.encoders import ENCODERS
 from market_data.cli import prices as module
 from tests.support.command import invoke
 
+# The command line calls the same services as the API, whose tests ask every home.
+pytestmark = pytest.mark.one_home
+
 FORMATS = ["csv", "json", "ndjson", "parquet", "arrow"]
 
 

@@ -27,7 +27,9 @@ _ONE_WORD = re.compile(r"\b(HOST|PORT|WORKERS|DEBUG)=")
 NO_SETTINGS = {
     "ADMIN_URL",  # an address the reader has
     "PG_VERSION",
-    "TEST_DATABASE_URL",  # read by the tests
+    "TEST_DATABASE_URL",  # read by the tests, like the next
+    "TEST_TIMESCALE_URL",
+    "XDG_CACHE_HOME",  # of the desktop
 }
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
