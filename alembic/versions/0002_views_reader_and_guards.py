@@ -207,6 +207,6 @@ def downgrade() -> None:
     for view in reversed(VIEWS):
         op.execute(f"DROP VIEW {view}")
     for table in BAR_TABLES:
-        op.execute(f"DROP TRIGGER bars_have_series ON {table}")
+        op.execute(f"DROP TRIGGER IF EXISTS bars_have_series ON {table}")  # hypertables have none
     op.execute("DROP TRIGGER series_keeps_bars ON series")
     op.execute("DROP FUNCTION bars_have_series(), series_keeps_bars()")

@@ -4,10 +4,6 @@ The API makes longer bars by itself and never reads these. Each is made of the o
 reads little. TimescaleDB notes which windows were written to, whoever wrote them, and refreshes just those.
 """
 
-import asyncio
-
-import asyncpg
-
 from market_data.db.session import Database, Raw
 from market_data.db.storage import Home, read_storage
 
@@ -20,8 +16,8 @@ _BUCKETS = {
 }
 AGGREGATES = tuple(f"market_price_{interval}" for interval in _BUCKETS)
 """In the order in which they are made of each other."""
-_ATTEMPTS = 20
-_BETWEEN_SECONDS = 0.5
+REFRESH_LOCK = 0x6D64_0006
+"""Advisory lock held while refreshing ("md", purpose 6)."""
 _OF_MINUTES = """
     CREATE MATERIALIZED VIEW {name} WITH (timescaledb.continuous, timescaledb.materialized_only = true) AS
     SELECT p.series_id, time_bucket('{bucket}', p.ts) AS ts, first(p.open, p.ts) AS open, max(p.high) AS high,
@@ -119,22 +115,12 @@ async def refresh_aggregates(database: Database) -> bool:
     try:
         if (await read_storage(raw)).home is not Home.FULL:
             return False
+        # Who finds nothing left to do while another process is still at it would return too early.
+        await raw.fetchval("SELECT pg_advisory_lock($1)", REFRESH_LOCK)
         there = {row[0] for row in await raw.fetch(_EXISTING, list(AGGREGATES))}
         for name in AGGREGATES:
             if name in there:
-                await _refresh(raw, name)
+                await raw.execute(_REFRESH, name)
         return bool(there)
     finally:
         await raw.close()
-
-
-async def _refresh(raw: Raw, name: str) -> None:
-    for attempt in range(_ATTEMPTS):
-        try:
-            await raw.execute(_REFRESH, name)
-        except asyncpg.LockNotAvailableError:  # another process refreshes the same windows
-            if attempt == _ATTEMPTS - 1:
-                raise
-            await asyncio.sleep(_BETWEEN_SECONDS)
-        else:
-            return
