@@ -16,7 +16,7 @@ def data_quality() -> builders.Dashboard:
     """Return the dashboard."""
     about = (
         "Freshness of each series, runs, what they wrote and what they refused. Gaps inside series "
-        "are not shown: that panel comes with the coverage ledger, which tells missing bars from days without."
+        "are not shown: that panel comes with the coverage ledger, which tells missing bars from none."
     )
     made = parts.dashboard("quality", "Data quality", about, "now-7d", "1m")
     made.with_variable(
