@@ -20,6 +20,14 @@ depends_on = None
 SQL = Path(__file__).parents[1] / "sql" / revision
 
 
+_SERIES = """
+DECLARE found_id integer; begins timestamptz := start_ts;
+BEGIN
+    SELECT s.id INTO found_id FROM series s
+    WHERE s.instrument_id = $1 AND s.interval = $2 AND s.source = $3 AND s.basis = $4;
+"""
+
+
 def _sql(name: str) -> str:
     return (SQL / f"{name}.sql").read_text(encoding="utf-8")
 
@@ -87,10 +95,7 @@ FUNCTIONS = {
         f"{KEY}, lead_bars integer",
         f"TABLE (ts timestamptz, {PRICES}, volume double precision)",
         "Bars of a series from start_ts until before end_ts, and up to lead_bars before them",
-        "DECLARE found_id integer; begins timestamptz := start_ts;\nBEGIN\n"
-        "SELECT s.id INTO found_id FROM series s\n"
-        "WHERE s.instrument_id = $1 AND s.interval = $2 AND s.source = $3 AND s.basis = $4;\n"
-        f"{_either('bars_in_range')}\nEND",
+        f"{_SERIES}{_either('bars_in_range')}\nEND",
         "plpgsql",
         readable=False,
     ),

@@ -80,7 +80,7 @@ async def api(database: Database) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def fill(database: Database) -> None:
-    """Store the sample, minutes of a coin, a symbol with quotes, a rate below zero, a run that refused rows."""
+    """Store the sample, minutes of a coin, a symbol with quotes, rates below zero, a run with refusals."""
     await ingest_sample(database, lambda _: None)
     async with api(database) as client:
         await add_instrument(client, "COIN", exchange="BINANCE", asset_class="crypto", currency="USDT")

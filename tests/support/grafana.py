@@ -1,5 +1,4 @@
-"""What Grafana makes of a query before PostgreSQL sees it: variables in the browser, then macros in
-its server.
+"""What Grafana makes of a query: variables are filled in by the browser, then macros by its server.
 
 Taken from the documentation of variables and of the PostgreSQL data source:
 https://grafana.com/docs/grafana/latest/dashboards/variables/variable-syntax/ and
