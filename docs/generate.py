@@ -34,7 +34,7 @@ WIDTH = 100
 Client = type[ProviderClient]
 Rows = Sequence[Sequence[str]]
 Piece: TypeAlias = Any
-"""A command or parameter of typer, which carries a click of its own without public types."""
+"""A piece of typer, which carries a click of its own, or of a migration: without public types."""
 
 
 def pages(known: Mapping[str, Client] | None = None) -> dict[str, str]:
@@ -440,7 +440,7 @@ def _columns(names: Sequence[str], meanings: Mapping[str, str]) -> str:
     return table(("column", "meaning"), [(f"`{name}`", meanings[name]) for name in names])
 
 
-def _function(name: str, made: Any, meanings: Mapping[str, str]) -> Iterator[str]:
+def _function(name: str, made: Piece, meanings: Mapping[str, str]) -> Iterator[str]:
     result, _, returned = made.returns.partition(" (")
     yield f"{made.comment}."
     arguments = made.arguments.replace(", ", ",\n    ")

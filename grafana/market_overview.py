@@ -8,7 +8,10 @@ from grafana_foundation_sdk.models import common, units
 from grafana import parts
 from grafana.query import Query
 
-CHOSEN = "asset_class IN (${asset_class}) AND exchange IN (${exchange}) AND symbol IN (${symbol})"
+CHOSEN = (
+    "asset_class IN (${asset_class}) AND exchange IN (${exchange}) "
+    "AND source IN (${source}) AND symbol IN (${symbol})"
+)
 NAME = "exchange || ':' || symbol || ' ' || source || CASE basis WHEN 'raw' THEN '' ELSE ' ' || basis END"
 LINES = 12
 MOVERS = 10
@@ -53,12 +56,18 @@ def _choices() -> list[builders.QueryVariable]:
             "Series of this interval are shown",
         ),
         parts.several(
+            "source",
+            "Source",
+            "SELECT DISTINCT source FROM v_series WHERE interval = '${interval}' ORDER BY source",
+            "Each source of an instrument is a series of its own",
+        ),
+        parts.several(
             "symbol",
             "Symbol",
             f"""
             SELECT DISTINCT symbol FROM v_series
-            WHERE asset_class IN (${{asset_class}}) AND exchange IN (${{exchange}}) AND interval =
-            '${{interval}}'
+            WHERE asset_class IN (${{asset_class}}) AND exchange IN (${{exchange}})
+                  AND source IN (${{source}}) AND interval = '${{interval}}'
             ORDER BY symbol LIMIT {5 * parts.ROWS}
             """,
             "Symbols with bars of the interval",

@@ -150,9 +150,11 @@ FUNCTIONS = {
 VIEWS = {
     "v_latest": ("The last bar of each series, and the close before it", _sql("v_latest")),
     "v_freshness": (
-        "How old each series is, and whether its next bar is late. Weekends are known, of all but crypto; holidays and "
-        "sessions are not: bars up to a day long may come a weekday later, and stale allows 4 days more (crypto: "
-        "15 minutes), or 3 bars",
+        (
+            "How old each series is, and whether its next bar is late. Weekends are known, of all but crypto; holidays "
+            "and sessions are not: bars up to a day long may come a weekday later, and stale allows 4 days more "
+            "(crypto: 15 minutes), or 3 bars"
+        ),
         _sql("v_freshness"),
     ),
     "v_rejection_reason": (
