@@ -150,7 +150,7 @@ def _series(axes: Axes, panel: Panel, rows: Rows) -> None:
     heights: dict[datetime, float] = {}
     every = sorted({time for times, _ in lines.values() for time in times})
     gaps = [(after - before).total_seconds() for before, after in pairwise(every)]
-    width = min(gaps, default=3600) / 86400
+    width = min([*gaps, 86400]) / 86400
     for place, (name, (times, values)) in enumerate(lines.items()):
         tone = COLORS[color["fixedColor"]] if "fixedColor" in color else PALETTE[place % len(PALETTE)]
         if custom.get("drawStyle") == "bars":

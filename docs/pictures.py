@@ -1,7 +1,7 @@
 """Draws what the dashboards show of the bundled sample, for docs/images: `make pictures`.
 
-The queries are those of the dashboards, asked of a database of its own; matplotlib draws the answers where the
-panels have their places. What comes out is no screenshot of Grafana, and says so.
+The queries are those of the dashboards, asked of a database of its own; matplotlib draws the answers where
+the panels have their places. What comes out is no screenshot of Grafana, and says so.
 """  # noqa: INP001 # a script beside the pages it illustrates, no package
 
 import asyncio
