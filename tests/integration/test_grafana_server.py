@@ -16,7 +16,7 @@ URL = os.environ.get("TEST_GRAFANA_URL")  # with login and password: http://admi
 DASHBOARDS = sorted((Path(__file__).parents[2] / "grafana/dashboards").glob("*.json"))
 pytestmark = pytest.mark.skipif(
     URL is None,
-    reason="not run: no Grafana at TEST_GRAFANA_URL, so that loading, alerting and provisioning were not tried",
+    reason="not run: no Grafana at TEST_GRAFANA_URL, which loading, alerting and provisioning need",
 )
 
 
