@@ -8,8 +8,11 @@ from itertools import pairwise
 import asyncpg
 import pytest
 
+from market_data.db import migrations
+from market_data.db.session import Database
 from tests.support.api import add_instrument, row, store
 from tests.support.bars import fetch
+from tests.support.dashboards import as_owner
 
 CLOSES = [100.0, 110.0, 99.0, 108.9, 98.01, 49.005, 98.01]
 DAYS = [datetime(2024, 1, 1 + n, tzinfo=UTC) for n in range(len(CLOSES))]
@@ -236,3 +239,35 @@ async def test_storage_tells_the_size_of_each_table(acme):
     exact = "SELECT sum(pg_total_relation_size(oid::regclass)) FROM pg_class WHERE relname = 'instrument'"
     assert named["instrument"][2] == await raw.fetchval(exact)
     await raw.close()
+
+
+async def test_storage_counts_the_chunks_of_a_hypertable(empty_url):
+    """Whose own files are empty: what TimescaleDB says is what the view says."""
+    database = Database(empty_url)
+    async with as_owner(database) as owner:
+        try:
+            await owner.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        except (asyncpg.FeatureNotSupportedError, asyncpg.UndefinedFileError):
+            pytest.skip("not run: this server has no TimescaleDB, whose chunks v_storage would count")
+        await migrations.upgrade(database)
+        await owner.execute("DROP TRIGGER IF EXISTS bars_have_series ON market_price_daily")
+        await owner.execute(
+            "SELECT create_hypertable('market_price_daily', by_range('ts', INTERVAL '1 year'), "
+            "if_not_exists => true)"
+        )
+        await owner.execute(
+            """
+            INSERT INTO instrument (symbol, exchange, asset_class, currency)
+                VALUES ('A', 'X', 'equity', 'USD');
+            INSERT INTO series (instrument_id, interval, source, basis, bar_count, first_ts, last_ts)
+                VALUES (1, '1d', 'api', 'raw', 3653, '2010-01-01Z', '2020-01-01Z');
+            INSERT INTO market_price_daily SELECT 1, n, 1, 1, 1, 1, 1, 1
+                FROM generate_series('2010-01-01Z'::timestamptz, '2020-01-01Z', interval '1 day') n
+            """
+        )
+        found = await owner.fetchrow("SELECT * FROM v_storage WHERE table_name = 'market_price_daily'")
+        size = await owner.fetchval("SELECT hypertable_size('market_price_daily')")
+    await database.close()
+    assert (found["kind"], found["bars"], found["total_bytes"]) == ("hypertable", 3653, size)
+    assert found["bytes_per_bar"] == size / 3653 > 50
+    assert found["chunks"] >= 2
