@@ -54,7 +54,7 @@ dashboards: install ## Write the dashboards and alert rules of Grafana
 
 pictures: install ## Draw what dashboards show of the sample, for docs/images
 	@$(BIN)/python -m pip install -qq --constraint requirements-dev.txt --editable '.[pictures]'
-	@$(BIN)/python docs/pictures.py
+	@$(BIN)/python -m docs.pictures
 
 requirements: install ## Pin requirements anew from pyproject.toml
 	@$(BIN)/python -m piptools compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \

@@ -6,32 +6,26 @@ the panels have their places. What comes out is no screenshot of Grafana, and sa
 
 import asyncio
 import json
-import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import matplotlib as mpl
+from docs.panels import GROUND, INK, QUIET, draw
+from matplotlib.figure import Figure
 from PIL import Image
+from tests.support.api import post_rows
+from tests.support.dashboards import api, as_owner, choose, login
+from tests.support.grafana import Dashboard, Window
+
+from market_data.db import migrations
+from market_data.db.embedded import EmbeddedServer
+from market_data.db.session import Database
+from market_data.services.sample import ingest_sample
+from market_data.services.sealing import SealingService
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT)]
-mpl.use("agg")
-
-import matplotlib.pyplot as plt  # noqa: E402 # after the backend was chosen
-from panels import GROUND, INK, QUIET, draw  # noqa: E402
-from tests.support.api import post_rows  # noqa: E402
-from tests.support.dashboards import api, as_owner, choose, login  # noqa: E402
-from tests.support.grafana import Dashboard, Window  # noqa: E402
-
-from market_data.db import migrations  # noqa: E402
-from market_data.db.embedded import EmbeddedServer  # noqa: E402
-from market_data.db.session import Database  # noqa: E402
-from market_data.services.sample import ingest_sample  # noqa: E402
-from market_data.services.sealing import SealingService  # noqa: E402
-
 NOTE = (
     "Drawn with matplotlib from the dashboard's own queries over the bundled sample (ECB rates; "
     "Quandl WIKI stocks). Not a screenshot of Grafana."
@@ -91,7 +85,7 @@ async def picture(reader: asyncpg.Connection, dashboard: dict[str, Any]) -> None
     chosen = Dashboard(window(uid), (await choose(reader, uid, **wanted)).choices)
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"])
     height = INCHES[1] * rows + 0.8
-    figure = plt.figure(figsize=(INCHES[0], height), dpi=DPI, facecolor=GROUND)
+    figure = Figure(figsize=(INCHES[0], height), dpi=DPI, facecolor=GROUND)
     span = f"{chosen.window.start:%Y-%m-%d} to {chosen.window.end:%Y-%m-%d}"
     figure.text(0.012, 1 - 0.25 / height, dashboard["title"], color=INK, fontsize=14, va="center")
     figure.text(0.988, 1 - 0.25 / height, span, color=QUIET, fontsize=9, va="center", ha="right")
@@ -110,7 +104,6 @@ async def picture(reader: asyncpg.Connection, dashboard: dict[str, Any]) -> None
         draw(figure.add_axes(box), panel, await asked(reader, chosen, panel), chosen.window)
     file = ROOT / f"docs/images/{uid.removeprefix('market-data-')}.png"
     figure.savefig(file, facecolor=GROUND)
-    plt.close(figure)
     Image.open(file).quantize(96).save(file, optimize=True)
 
 
