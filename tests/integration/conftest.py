@@ -8,7 +8,7 @@ import pytest
 from market_data.db import migrations
 from market_data.db.session import Database
 from tests.conftest import new_database
-from tests.support.dashboards import as_owner, fill, login
+from tests.support.dashboards import as_owner, fill, forget_login, login
 from tests.support.fixtures import apple, bare, here, stored
 
 __all__ = ["apple", "bare", "here", "stored"]
@@ -24,6 +24,7 @@ async def sampled(server_url: str) -> AsyncIterator[Database]:
         async with as_owner(database) as owner:
             await owner.execute("VACUUM (ANALYZE)")
         yield database
+        await forget_login(database)
         await database.close()
 
 

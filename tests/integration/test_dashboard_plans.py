@@ -17,7 +17,17 @@ from grafana.alerts import RULES
 from market_data.db import migrations
 from market_data.db.session import Database
 from tests.conftest import new_database
-from tests.support.dashboards import LOGIN, Asked, as_owner, asked, choose, login, variables, window
+from tests.support.dashboards import (
+    LOGIN,
+    Asked,
+    as_owner,
+    asked,
+    choose,
+    forget_login,
+    login,
+    variables,
+    window,
+)
 from tests.support.grafana import Choice, Dashboard, Window
 
 BAR_TABLES = ("market_price_intraday", "market_price_daily")
@@ -177,6 +187,7 @@ async def millions(server_url):
         async with as_owner(database) as owner:
             await generate(owner)
         yield database
+        await forget_login(database)
         await database.close()
 
 

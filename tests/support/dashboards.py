@@ -1,5 +1,6 @@
 """Real and made-up data for dashboards, put in the way everything goes in; and what panels ask of it."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from tests.support.grafana import Choice, Dashboard, Window
 QUOTED = "O'NEIL\"x"  # a symbol may hold any printable character but space and comma
 MINUTES = datetime(2024, 3, 4, tzinfo=UTC)
 STOCKS = Window(datetime(2012, 3, 1, tzinfo=UTC), datetime(2013, 3, 2, tzinfo=UTC))
-LOGIN, PASSWORD = "grafana_of_tests", "only-for-tests"
+LOGIN, PASSWORD = f"grafana_of_tests_{os.getpid()}", "only-for-tests"  # roles belong to the whole server
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ async def login(database: Database) -> AsyncIterator[asyncpg.Connection]:
         yield reader
     finally:
         await reader.close()
+
+
+async def forget_login(database: Database) -> None:
+    async with as_owner(database) as owner:
+        await owner.execute(f"DROP ROLE IF EXISTS {LOGIN}")
 
 
 @asynccontextmanager
