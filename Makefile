@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-long check format docs requirements bench clean reset
+.PHONY: help install run test test-long check format docs dashboards pictures requirements bench clean reset
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,7 @@ check: install ## Lint, types, layers, documentation
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python -m grafana --check
 
 format: install ## Put the code into its format
 	@$(BIN)/ruff format .
@@ -47,6 +48,13 @@ format: install ## Put the code into its format
 
 docs: install ## Write what is generated: .env.example, and in docs/ the references
 	@$(BIN)/python docs/generate.py
+
+dashboards: install ## Write the dashboards and alert rules of Grafana
+	@$(BIN)/python -m grafana
+
+pictures: install ## Draw what dashboards show of the sample, for docs/images
+	@$(BIN)/python -m pip install -qq --constraint requirements-dev.txt --editable '.[pictures]'
+	@$(BIN)/python -m docs.pictures
 
 requirements: install ## Pin requirements anew from pyproject.toml
 	@$(BIN)/python -m piptools compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \

@@ -34,7 +34,7 @@ WIDTH = 100
 Client = type[ProviderClient]
 Rows = Sequence[Sequence[str]]
 Piece: TypeAlias = Any
-"""A command or parameter of typer, which carries a click of its own without public types."""
+"""A piece of typer, which carries a click of its own, or of a migration: without public types."""
 
 
 def pages(known: Mapping[str, Client] | None = None) -> dict[str, str]:
@@ -423,21 +423,39 @@ def migration(name: str) -> ModuleType:
 
 
 def sql() -> str:
-    """Write the views of `docs/sql.md`, with the comments they have in the database."""
-    made = migration("0002")
-    views: dict[str, tuple[str, str]] = made.VIEWS
-    meanings: dict[str, str] = made.COLUMNS
+    """Write the views and functions of `docs/sql.md`, with the comments they have in the database."""
+    first, second = migration("0002"), migration("0004")
+    views: dict[str, tuple[str, str]] = first.VIEWS | second.VIEWS
+    meanings: dict[str, str] = first.COLUMNS | second.COLUMNS
     parts: list[str] = []
     for name, (comment, query) in views.items():
-        rows = [(f"`{column}`", meanings[column]) for column in columns(query)]
-        parts += [f"## {name}", f"{comment}.", table(("column", "meaning"), rows)]
+        parts += [f"## {name}", f"{comment}.", _columns(columns(query), meanings)]
+    for name, made in (second.FUNCTIONS | second.CALCULATIONS).items():
+        if made.readable and made.arguments:  # the reader's, but for what stands behind a view
+            parts += [f"## {name}()", *_function(name, made, meanings)]
     return page("sql", parts)
+
+
+def _columns(names: Sequence[str], meanings: Mapping[str, str]) -> str:
+    return table(("column", "meaning"), [(f"`{name}`", meanings[name]) for name in names])
+
+
+def _function(name: str, made: Piece, meanings: Mapping[str, str]) -> Iterator[str]:
+    result, _, returned = made.returns.partition(" (")
+    yield f"{made.comment}."
+    arguments = made.arguments.replace(", ", ",\n    ")
+    yield f"```text\n{name}(\n    {arguments}\n) -> {result.lower()}\n```"
+    if returned:
+        names = [column.split()[0] for column in returned.rstrip(")").split(", ")]
+        yield _columns(names, meanings)
 
 
 def columns(query: str) -> list[str]:
     """Name the columns of a view: of each item selected the last word, its alias or its own name."""
     selected, _, _ = " ".join(query.split()).removeprefix("SELECT ").partition(" FROM ")
-    return re.findall(r"(\w+)(?:,|$)", re.sub(r"\([^()]*\)", "", selected))
+    while (bare := re.sub(r"\([^()]*\)", "", selected)) != selected:  # what is in parentheses, from within
+        selected = bare
+    return re.findall(r"(\w+)(?:,|$)", selected)
 
 
 # Markdown

@@ -15,6 +15,7 @@ from market_data.api.responder import PriceResponder
 from market_data.core.bars import Bars
 from market_data.core.exceptions import ConcurrentChange
 from market_data.core.interval import Basis, Interval
+from market_data.db import migrations
 from market_data.db.session import READERS, Database
 from market_data.main import create_app
 from market_data.repositories.market_price_writer import BarWriter, SeriesKey
@@ -236,11 +237,13 @@ async def test_a_database_that_is_gone_is_503(client, app):
 
 
 async def test_an_old_schema_is_not_ready(client, database):
+    newest = (await migrations.revision(database)).head
+    moved = text("UPDATE alembic_version SET version_num = :to")
     async with database.engine.begin() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        await connection.execute(moved, {"to": "0001"})
     body = assert_problem(await client.get("/health/ready"), 503)
     async with database.engine.begin() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+        await connection.execute(moved, {"to": newest})
     assert "market-data db upgrade" in body["detail"]
     assert (await client.get("/health/ready")).status_code == 200
 

@@ -26,8 +26,15 @@ _SETTING = re.compile(r"(?<![\w<>.])([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\b")
 _ONE_WORD = re.compile(r"\b(HOST|PORT|WORKERS|DEBUG)=")
 NO_SETTINGS = {
     "ADMIN_URL",  # an address the reader has
+    "GRAFANA_DB_HOST",  # Grafana's environment
+    "GRAFANA_DB_NAME",
+    "GRAFANA_DB_PASSWORD",
+    "GRAFANA_DB_ROOT_CERT",
+    "GRAFANA_DB_SSLMODE",
+    "GRAFANA_DB_USER",
     "PG_VERSION",
     "TEST_DATABASE_URL",  # read by the tests, like the next
+    "TEST_GRAFANA_URL",
     "TEST_TIMESCALE_URL",
     "XDG_CACHE_HOME",  # of the desktop
 }
