@@ -94,11 +94,12 @@ def test_the_program_never_makes_a_reader_of_itself(migrated_here, empty_url):
 
 def test_a_role_that_may_not_create_logins_is_told_so(migrated_here, empty_url, login):
     owner = f"{login}_owner"
-    made = f"CREATE ROLE {owner} LOGIN PASSWORD 'x'; GRANT SELECT ON alembic_version TO {owner}"
+    password = secrets.token_hex(12)  # long: what is a database's password is blanked in this process's logs
+    made = f"CREATE ROLE {owner} LOGIN PASSWORD '{password}'; GRANT SELECT ON alembic_version TO {owner}"
     asyncio.run(_as(empty_url, *made.split("; ")))
     migrated_here.setenv("READER_PASSWORD", "x")
     try:
-        theirs = make_url(empty_url).set(username=owner, password="x")
+        theirs = make_url(empty_url).set(username=owner, password=password)
         migrated_here.setenv("DATABASE_URL", theirs.render_as_string(hide_password=False))
         get_settings.cache_clear()
         outcome = invoke("db", "grant-reader", login)
