@@ -134,6 +134,14 @@ def test_mounted_files_are_in_the_project_and_read_only(name):
             assert source in COMPOSE["volumes"], mount
 
 
+def test_grafana_is_given_what_its_provisioning_asks_for():
+    files = sorted((ROOT / "grafana/provisioning").rglob("*.y*ml"))
+    text = "".join(re.sub(r"#.*", "", path.read_text(encoding="utf-8")) for path in files)
+    assert set(re.findall(r"\$\{?(GRAFANA_\w+)", text)) <= set(SERVICES["grafana"]["environment"])
+    mounted = {mount.split(":")[1] for mount in SERVICES["grafana"]["volumes"]}
+    assert set(re.findall(r"^\s+path: (/\S+)", text, re.MULTILINE)) <= mounted
+
+
 def test_limits_and_tuning_are_the_same_figures():
     db = SERVICES["db"]
     assert db["environment"]["TS_TUNE_MEMORY"] == db["deploy"]["resources"]["limits"]["memory"]
