@@ -145,7 +145,11 @@ class Database:
 
         """
         with _in_our_words():
-            return await asyncpg.connect(self._dsn, timeout=CONNECT_SECONDS, server_settings=_COMMON_SETTINGS)
+            connection: Raw = await asyncpg.connect(
+                self._dsn, timeout=CONNECT_SECONDS, server_settings=_GREETING
+            )
+            await _set(connection, _SETTINGS)
+            return connection
 
     @property
     def _dsn(self) -> str:
