@@ -113,6 +113,16 @@ def test_the_program_is_given_real_settings():
     given = {name for service in OURS for name in SERVICES[service]["environment"]}
     assert given - known == {"GRAFANA_DB_PASSWORD"}  # read by `db grant-reader --password-env`
     assert "--password-env GRAFANA_DB_PASSWORD" in SERVICES["migrate"]["command"][0]
+    ours = {name.upper() for name in Settings.model_fields}
+    assert ours - set(SERVICES["api"]["environment"]) == {"DATA_DIR"}  # of the embedded server
+
+
+def test_the_example_shows_the_programs_own_defaults():
+    example = (DOCKER / ".env.example").read_text(encoding="utf-8")
+    for name, field in Settings.model_fields.items():
+        for shown in re.findall(rf"^#{name.upper()}=(.*)$", example, re.MULTILINE):
+            values = field.default if isinstance(field.default, tuple) else (field.default,)
+            assert shown == ",".join(str(one).lower() if one is False else str(one) for one in values)
 
 
 def test_values_written_here_are_ones_the_program_takes():
