@@ -121,7 +121,7 @@ def test_the_example_shows_the_programs_own_defaults():
     example = (DOCKER / ".env.example").read_text(encoding="utf-8")
     for name, field in Settings.model_fields.items():
         for shown in re.findall(rf"^#{name.upper()}=(.*)$", example, re.MULTILINE):
-            values = field.default if isinstance(field.default, tuple) else (field.default,)
+            values = (field.default,) if isinstance(field.default, bool | int | str) else field.default
             assert shown == ",".join(str(one).lower() if one is False else str(one) for one in values)
 
 
