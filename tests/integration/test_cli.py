@@ -37,7 +37,7 @@ def test_the_tree_is_that_of_the_contract():
     assert {" ".join(words) for words in LEAVES} == {
         *("serve", "ingest", "providers", "import", "series", "prices", "delete", "runs"),
         *("db upgrade", "db current", "db check", "db info", "db url", "db seal", "db reindex"),
-        *("db upgrade-storage", "db retention", "db backup", "db restore"),
+        *("db upgrade-storage", "db retention", "db backup", "db restore", "db grant-reader"),
         *("instruments list", "instruments add", "instruments edit", "instruments load"),
     }
 

@@ -37,6 +37,10 @@ NO_SETTINGS = {
     "TEST_GRAFANA_URL",
     "TEST_TIMESCALE_URL",
     "XDG_CACHE_HOME",  # of the desktop
+    "READER_PASSWORD",  # read by one command, which documents it
+    "NOT_IN_IMAGE",  # of the Makefile
+    "PYTHON_IMAGE",  # of the Dockerfile
+    *re.findall(r"^#?(\w+)=", (ROOT / "docker/.env.example").read_text(encoding="utf-8"), re.MULTILINE),
 }
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,5 +1,6 @@
 """`market-data db`: the schema, and where the database is."""
 
+import os
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -12,11 +13,13 @@ from market_data.cli.output import DONE, FAILED, complain, notes, print_fields, 
 from market_data.cli.progress import Shown
 from market_data.cli.running import opened, opened_at_any_schema, opened_for_bars, run_async
 from market_data.core.config import get_settings
+from market_data.core.exceptions import InvalidInput
 from market_data.db import migrations
 from market_data.db.backup import backup, restore
 from market_data.db.home import open_server, shell_url
 from market_data.db.info import describe
 from market_data.db.layout import Layout
+from market_data.db.reader import grant_reader as grant
 from market_data.db.storage_move import Moved, upgrade_storage
 from market_data.services.retention import Removed, RetentionService
 from market_data.services.sealing import SealingService
@@ -217,6 +220,30 @@ def reindex(json: Json = False) -> None:
         print_json({"bars": bars, "sealed": sealed})
     else:
         typer.echo(f"{bars} bars counted, {sealed} blocks sealed")
+
+
+@_db.command(name="grant-reader", epilog="Example: READER_PASSWORD=... market-data db grant-reader grafana")
+def grant_reader(
+    login: Annotated[str, typer.Argument(help="Name of the login.")],
+    password_env: Annotated[
+        str, typer.Option(help="Environment variable that holds its password; never an argument.")
+    ] = "READER_PASSWORD",  # noqa: S107 # the name of a variable
+    json: Json = False,
+) -> None:
+    """Create a login that may read the views and nothing else; repeating sets its password anew."""
+    password = os.environ.get(password_env)
+    if not password:
+        raise InvalidInput("password-env", f"the environment variable {password_env} is unset or empty")
+
+    async def work() -> bool:
+        async with opened() as database:
+            return await grant(database, login, password)
+
+    created = run_async(work)
+    if json:
+        print_json({"login": login, "created": created})
+    else:
+        typer.echo(f"{login} {'was created and' if created else ''} may read the views".replace("  ", " "))
 
 
 @_db.command(epilog='Example: psql "$(market-data db url)"   (while `market-data serve` runs)')

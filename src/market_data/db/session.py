@@ -2,12 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import asyncpg
-from sqlalchemy import URL, make_url, text
+from sqlalchemy import URL, AdaptedConnection, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
@@ -35,8 +36,11 @@ def engine_url(url: str) -> URL:
     return parsed
 
 
-_COMMON_SETTINGS = {"application_name": "market-data", "timezone": "UTC", "jit": "off"}
-_READER_SETTINGS = _COMMON_SETTINGS | {
+# Sent with the greeting: a pooler such as PgBouncer takes these two there, and refuses a client with others.
+# What else a session is to have is set once it stands.
+_GREETING = {"application_name": "market-data", "timezone": "UTC"}
+_SETTINGS = {"jit": "off"}
+_READER_SETTINGS = _SETTINGS | {
     "default_transaction_read_only": "on",
     # Bars are wanted in the order of their key, at once and in constant memory: the planner shall walk the
     # key, and never gather a range to sort it, which delays the first row and spills to disk.
@@ -51,8 +55,17 @@ _READER_SETTINGS = _COMMON_SETTINGS | {
 }
 
 
+async def _set(connection: Raw, settings: Mapping[str, str]) -> None:
+    calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
+    await connection.execute(f"SELECT {calls}")
+
+
 async def _leave_as_is(_: Raw) -> None:
     """Readers change no session state, so none has to be reset between uses."""
+
+
+def _set_up(connection: AdaptedConnection, _: object) -> None:
+    connection.run_async(partial(_set, settings=_SETTINGS))
 
 
 class Database:
@@ -64,7 +77,7 @@ class Database:
         self._creating_readers = asyncio.Lock()
         connect: dict[str, Any] = {
             "timeout": CONNECT_SECONDS,
-            "server_settings": _COMMON_SETTINGS,
+            "server_settings": _GREETING,
         }
         self.engine = create_async_engine(
             engine_url(url),
@@ -74,6 +87,7 @@ class Database:
             pool_pre_ping=True,
             connect_args=connect,
         )
+        event.listen(self.engine.sync_engine, "connect", _set_up)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -116,7 +130,8 @@ class Database:
                         min_size=0,
                         max_size=READERS,
                         timeout=CONNECT_SECONDS,
-                        server_settings=_READER_SETTINGS,
+                        server_settings=_GREETING,
+                        init=partial(_set, settings=_READER_SETTINGS),
                         reset=_leave_as_is,
                     )
             async with self._readers.acquire() as connection:
@@ -130,7 +145,11 @@ class Database:
 
         """
         with _in_our_words():
-            return await asyncpg.connect(self._dsn, timeout=CONNECT_SECONDS, server_settings=_COMMON_SETTINGS)
+            connection: Raw = await asyncpg.connect(
+                self._dsn, timeout=CONNECT_SECONDS, server_settings=_GREETING
+            )
+            await _set(connection, _SETTINGS)
+            return connection
 
     @property
     def _dsn(self) -> str:
