@@ -1,4 +1,4 @@
-"""`make bench`: everything, or `python -m benchmarks ranges small writes memory growth` for a part of it."""
+"""`make bench`: everything, or `python -m benchmarks PART...` for a part of it."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks import growth, lab, memory, reads, report, small, writes
+from benchmarks import growth, homes, lab, memory, reads, report, small, writes
 from benchmarks.measure import Result
 
 SIZE = int(os.environ.get("SIZE", "1000000"))
@@ -56,7 +56,18 @@ def _growth(_: lab.Lab) -> Iterable[Result]:
         yield from growth.growth(stored, GROWN, TIMES)
 
 
-PARTS = {"ranges": _ranges, "small": _small, "writes": _writes, "memory": _memory, "growth": _growth}
+def _homes(_: lab.Lab) -> Iterable[Result]:
+    return homes.homes(TIMES)
+
+
+PARTS = {
+    "ranges": _ranges,
+    "small": _small,
+    "writes": _writes,
+    "memory": _memory,
+    "growth": _growth,
+    "homes": _homes,
+}
 
 
 def main(parts: list[str]) -> None:
