@@ -44,8 +44,9 @@ def test_a_login_is_made_once_and_given_its_password_anew(migrated_here, empty_u
     again = invoke("db", "grant-reader", login, "--password-env", "GRAFANA_DB_PASSWORD", "--json")
     assert again.json() == {"login": login, "created": False}
     assert PASSWORD not in again.out + again.err
-    asked = ("SELECT count(*) FROM v_price", "SHOW statement_timeout", "SHOW default_transaction_read_only")
-    assert asyncio.run(_as(empty_url, *asked, user=login, password=PASSWORD)) == [0, "30s", "on"]
+    carried = ("statement_timeout", "lock_timeout", "default_transaction_read_only")
+    asked = ("SELECT count(*) FROM v_price", *(f"SHOW {one}" for one in carried))
+    assert asyncio.run(_as(empty_url, *asked, user=login, password=PASSWORD)) == [0, "30s", "5s", "on"]
     with pytest.raises(asyncpg.InvalidPasswordError):
         asyncio.run(_as(empty_url, "SELECT 1", user=login, password="first"))
     for forbidden in (

