@@ -28,6 +28,16 @@ _KNOWN = text(
     "WHERE granted.rolname = :reader AND holder.rolname = :login "
     "AND NOT holder.rolsuper AND holder.rolname <> current_user) AS member"
 )
+# Such statements take no parameters: the server itself writes them out, quoted as it wants them.
+_CREATE = text("SELECT format('CREATE ROLE %I IN ROLE %I', CAST(:login AS text), CAST(:reader AS text))")
+_STATEMENTS = (
+    text("SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', CAST(:login AS text), CAST(:verifier AS text))"),
+    text(
+        "SELECT format('ALTER ROLE %I SET statement_timeout = %L', "
+        "CAST(:login AS text), CAST(:timeout AS text))"
+    ),
+    text("SELECT format('ALTER ROLE %I SET default_transaction_read_only = on', CAST(:login AS text))"),
+)
 
 
 async def grant_reader(database: Database, login: str, password: str) -> bool:
@@ -66,13 +76,9 @@ def _grant(connection: Connection, login: str, verifier: str) -> bool:
         raise ConfigurationError(f"there is no role {READER}. Run: market-data db upgrade")
     if found.login and not found.member:
         raise ConfigurationError(f"the role {login} exists and is no reader: choose another name")
-    role = connection.dialect.identifier_preparer.quote_identifier(login)
-    word = "ALTER" if found.login else "CREATE"
-    connection.exec_driver_sql(f"{word} ROLE {role} LOGIN PASSWORD '{verifier}'")
-    if not found.login:
-        connection.exec_driver_sql(f"GRANT {READER} TO {role}")
-    connection.exec_driver_sql(f"ALTER ROLE {role} SET statement_timeout = '{STATEMENT_TIMEOUT}'")
-    connection.exec_driver_sql(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+    values = {"login": login, "verifier": verifier, "timeout": STATEMENT_TIMEOUT, "reader": READER}
+    for statement in _STATEMENTS if found.login else (_CREATE, *_STATEMENTS):
+        connection.exec_driver_sql(connection.execute(statement, values).scalar_one())
     return not found.login
 
 
