@@ -34,6 +34,15 @@ _KNOWN = text(
     "WHERE granted.rolname = :reader AND holder.rolname = :login "
     "AND NOT holder.rolsuper AND holder.rolname <> current_user) AS member"
 )
+# Such statements take no parameters: the server itself writes them out, quoted as it wants them.
+_CREATE = text("SELECT format('CREATE ROLE %I IN ROLE %I', CAST(:login AS text), CAST(:reader AS text))")
+_ALTER = text(
+    "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', CAST(:login AS text), CAST(:verifier AS text))"
+)
+_SET = text(
+    "SELECT format('ALTER ROLE %I SET %I = %L', CAST(:login AS text), CAST(:setting AS text), "
+    "CAST(:value AS text))"
+)
 
 
 async def grant_reader(database: Database, login: str, password: str) -> bool:
@@ -72,13 +81,13 @@ def _grant(connection: Connection, login: str, verifier: str) -> bool:
         raise ConfigurationError(f"there is no role {READER}. Run: market-data db upgrade")
     if found.login and not found.member:
         raise ConfigurationError(f"the role {login} exists and is no reader: choose another name")
-    role = connection.dialect.identifier_preparer.quote_identifier(login)
-    word = "ALTER" if found.login else "CREATE"
-    connection.exec_driver_sql(f"{word} ROLE {role} LOGIN PASSWORD '{verifier}'")
-    if not found.login:
-        connection.exec_driver_sql(f"GRANT {READER} TO {role}")
-    for setting, value in _CARRIED.items():
-        connection.exec_driver_sql(f"ALTER ROLE {role} SET {setting} = '{value}'")
+    values = {"login": login, "verifier": verifier, "reader": READER}
+    work = [
+        (_ALTER, values),
+        *((_SET, {"login": login, "setting": s, "value": v}) for s, v in _CARRIED.items()),
+    ]
+    for statement, given in work if found.login else [(_CREATE, values), *work]:
+        connection.exec_driver_sql(connection.execute(statement, given).scalar_one())
     return not found.login
 
 

@@ -55,9 +55,15 @@ _READER_SETTINGS = _SETTINGS | {
 }
 
 
+_SET = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS given (name, value)"
+
+
 async def _set(connection: Raw, settings: Mapping[str, str]) -> None:
-    calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
-    await connection.execute(f"SELECT {calls}")
+    try:
+        await connection.execute(_SET, list(settings), list(settings.values()))
+    except BaseException:  # cancelled as well: no pool knows this connection yet, so none would close it
+        connection.terminate()
+        raise
 
 
 async def _leave_as_is(_: Raw) -> None:
