@@ -11,7 +11,7 @@ pytestmark = pytest.mark.homes(*LICENCES)
 @pytest.fixture
 async def connection(empty_url):
     """A connection to a scratch database with TimescaleDB and a hypertable."""
-    connection = await asyncpg.connect(empty_url)
+    connection = await asyncpg.connect(empty_url.replace("+asyncpg", ""))
     await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     await connection.execute("CREATE TABLE bar (ts timestamptz NOT NULL, close float8 NOT NULL)")
     await connection.execute("SELECT create_hypertable('bar', by_range('ts', INTERVAL '1 day'))")
