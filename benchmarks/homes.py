@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 
 import asyncpg
@@ -23,12 +24,14 @@ import numpy as np
 from benchmarks import data
 from benchmarks.measure import Result
 from market_data.core.bars import Bars
-from market_data.core.interval import aware
+from market_data.core.interval import Interval, aware
 from market_data.db import migrations
 from market_data.db.binary_copy import HEADER, TRAILER, RowFormat
+from market_data.db.column_block import encode
 from market_data.db.layout import Layout
 from market_data.db.session import Database
 from market_data.repositories.market_price_sql import gathered
+from market_data.repositories.price_block import block_numbers
 
 GROUP = "TimescaleDB beside a plain table"
 TYPES = "Bytes a bar of real minutes"
@@ -119,7 +122,8 @@ async def _tables(url: str, times: int) -> list[Result]:
     made = [(number + 1, data.bars(number, MINUTES)) for number in range(SERIES)]
     copied: tuple[list[float], list[float]] = ([], [])
     async with _database(url) as address:
-        connection = await asyncpg.connect(address)
+        generic = {"plan_cache_mode": "force_generic_plan"}  # as the readers of the program have it
+        connection = await asyncpg.connect(address, server_settings=generic)
         await connection.execute(f"CREATE TABLE {_PLAIN} (LIKE {_HYPER} INCLUDING ALL)")
         for _ in range(times + 1):
             for seconds, table in zip(copied, (_HYPER, _PLAIN), strict=True):
@@ -220,7 +224,21 @@ async def _types(url: str) -> list[Result]:
                 Result(f"{kind}, columnstore", TYPES, [after], unit="B", extra={"smaller by": before / after})
             )
         await connection.close()
+    if rows:
+        results.append(Result("column index, doubles", TYPES, [_column_index(rows) / len(rows)], unit="B"))
     return results
+
+
+def _column_index(rows: Sequence[Row]) -> int:
+    """Return the bytes of the program's own blocks of columns."""
+    size = 0
+    for _, one in groupby(sorted(rows), lambda row: row[0]):
+        _, starts, *figures = zip(*one, strict=True)
+        ts = np.array([start.replace(tzinfo=None) for start in starts], "datetime64[us]")
+        bars = Bars(ts, *(np.array(column, "float64") for column in figures))
+        numbers = block_numbers(Interval.M1, ts)
+        size += sum(len(encode(bars.take(numbers == number))) for number in np.unique(numbers))
+    return size
 
 
 async def _bytes(connection: asyncpg.Connection, kind: str) -> float:
