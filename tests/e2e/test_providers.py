@@ -56,7 +56,17 @@ CASES = [
         ("--exchange", "XNYS"),
     ),
     Case("binance", "BINANCE_", 2, ('"42613.56000000"', '"42613.57000000"'), ('"42775.00000000"', '"42,5"')),
+    Case("bitstamp", "BITSTAMP_", 3, ('"42613.56"', '"42613.57"'), ('"42775.00"', '"42,5"')),
+    Case("coinbase", "COINBASE_", 3, (",42613.56,", ",42613.57,"), (",42613.56,", ",99999.5,")),
     Case("ecb", "ECB_", 4, ("1.0953", "1.0954"), ("1.0953", "1.09x3")),
+    Case(
+        "kraken",
+        "KRAKEN_",
+        4,
+        ('"43505.1","43577.7"', '"43505.2","43577.7"'),
+        ('"43650.0"', '"43,6"'),
+        unfinished=1,
+    ),
     Case("yahoo", "YAHOO_", 2, ("172.75", "172.76"), ("172.75", "999.5"), unfinished=1),
 ]
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.provider)

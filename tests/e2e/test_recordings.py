@@ -17,7 +17,17 @@ from tests.support.vendor import Question, Reply, serving
 
 pytestmark = needs_shared_data
 
-TELLING = {"function", "symbol", "interval", "datatype", "startTime", "period1", "period2"}
+TELLING = {
+    "function",
+    "symbol",
+    "interval",
+    "datatype",
+    "startTime",
+    "period1",
+    "period2",
+    "pair",
+    "granularity",
+}
 """Parameters that tell one recording from another; what else was sent then and now may differ."""
 
 
@@ -51,6 +61,29 @@ def of_klines(body: bytes) -> bytes:
     return json.dumps(rows).encode()
 
 
+def of_ohlc(body: bytes) -> bytes:
+    answer = json.loads(body)
+    rows = answer["result"]["XXBTZUSD"]
+    assert rows[2][4] != rows[2][1]
+    rows[2][4] = rows[2][1]
+    return json.dumps(answer).encode()
+
+
+def of_pairs(body: bytes) -> bytes:
+    answer = json.loads(body)
+    row = answer["data"]["ohlc"][-3]
+    assert row["close"] != row["open"]
+    row["close"] = row["open"]
+    return json.dumps(answer).encode()
+
+
+def of_candles(body: bytes) -> bytes:
+    rows = json.loads(body)
+    assert rows[2][4] != rows[2][3]
+    rows[2][4] = rows[2][3]
+    return json.dumps(rows).encode()
+
+
 def of_chart(body: bytes) -> bytes:
     chart = json.loads(body)
     quote = chart["chart"]["result"][0]["indicators"]["quote"][0]
@@ -79,6 +112,8 @@ class Recorded:
     bars: int
     change: Callable[[bytes], bytes]
     changed_file: str
+    unfinished: int = 0
+    rejected: int = 0
 
 
 RECORDED = [
@@ -98,7 +133,33 @@ RECORDED = [
         of_klines,
         "binance/rest/klines_BTCUSDT_1h_page2.json",
     ),
+    Recorded(  # 2019-01-09 came twice with different values
+        "bitstamp",
+        "BITSTAMP_BASE_URL",
+        ("btcusd", "--start=2019-01-01", "--end=2020-01-01", "--allow-rejections"),
+        365,
+        of_pairs,
+        "bitstamp/ohlc_btcusd_1d_page.json",
+        rejected=1,
+    ),
+    Recorded(
+        "coinbase",
+        "COINBASE_BASE_URL",
+        ("BTC-USD", "--interval=1m", "--start=2018-02-01", "--end=2018-02-01T00:10:00Z"),
+        10,
+        of_candles,
+        "coinbase/exchange_candles_BTC-USD_1m.json",
+    ),
     Recorded("ecb", "ECB_BASE_URL", ("EURUSD",), 6983, of_archive, "ecb/eurofxref-hist_2026-04-13.zip"),
+    Recorded(
+        "kraken",
+        "KRAKEN_BASE_URL",
+        ("XBTUSD", "--interval=1m"),
+        719,
+        of_ohlc,
+        "kraken/rest/OHLC_XBTUSD_1m_720.json",
+        unfinished=1,
+    ),
     Recorded(
         "yahoo",
         "YAHOO_BASE_URL",
@@ -127,4 +188,5 @@ def test_real_answers_twice_and_one_value_changed(one, here):
             outcome = invoke("ingest", one.provider, *one.args, "--json")
             assert outcome.code == 0, outcome
             seen.append(counts(outcome.json()))
-    assert seen == [(one.bars, 0, 0, 0, 0), (0, 0, one.bars, 0, 0), (0, 1, one.bars - 1, 0, 0)]
+    left = (one.unfinished, one.rejected)
+    assert seen == [(one.bars, 0, 0, *left), (0, 0, one.bars, *left), (0, 1, one.bars - 1, *left)]

@@ -79,7 +79,7 @@ def test_the_embedded_server_by_itself(bare, tmp_path):
 
 def test_providers(bare):
     found = {one["name"]: one for one in invoke("providers", "--json").json()}
-    assert {"alphavantage", "binance", "ecb", "yahoo"} <= set(found)
+    assert {"alphavantage", "binance", "bitstamp", "coinbase", "ecb", "kraken", "yahoo"} <= set(found)
     assert "ALPHA_VANTAGE_API_KEY" in invoke("providers").out
     assert "missing" in invoke("providers", "Alpha-Vantage").out
     bare.setenv("ALPHA_VANTAGE_API_KEY", "K3Y")

@@ -256,7 +256,7 @@ async def test_providers_tell_what_they_offer(client, monkeypatch):
     assert body["next_page_token"] is None
     told = {one["name"]: one for one in body["data"]}
     assert list(told) == sorted(told)
-    assert {"alphavantage", "binance", "ecb", "yahoo"} <= set(told)
+    assert {"alphavantage", "binance", "bitstamp", "coinbase", "ecb", "kraken", "yahoo"} <= set(told)
     assert (told["ecb"]["needs_key"], told["ecb"]["key_set"]) == (False, True)
     assert (told["alphavantage"]["needs_key"], told["alphavantage"]["key_set"]) == (True, False)
     assert told["ecb"]["basis"] == {"1d": "raw"}

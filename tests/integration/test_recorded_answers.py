@@ -26,7 +26,16 @@ KEY = "R3CORDEDKEY"
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
     monkeypatch.setenv("ALPHA_VANTAGE_API_KEY", KEY)
-    for prefix in ("ALPHA_VANTAGE", "ALPHAVANTAGE", "YAHOO", "BINANCE", "ECB"):
+    for prefix in (
+        "ALPHA_VANTAGE",
+        "ALPHAVANTAGE",
+        "YAHOO",
+        "BINANCE",
+        "ECB",
+        "KRAKEN",
+        "COINBASE",
+        "BITSTAMP",
+    ):
         monkeypatch.delenv(f"{prefix}_BASE_URL", raising=False)
 
 
@@ -283,6 +292,106 @@ async def test_binance_pages_meet_and_show_the_outage():
     assert missing == ["2020-06-28T02", "2020-06-28T03", "2020-06-28T04"]
 
 
+# Kraken
+
+
+def clock(seconds: int | str) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@pytest.mark.parametrize(
+    ("interval", "name", "count"),
+    [("1m", "OHLC_XBTUSD_1m_720.json", 720), ("1d", "OHLC_XBTUSD_1d_trimmed.json", 10)],
+)
+async def test_kraken_bars(interval, name, count):
+    file = f"kraken/rest/{name}"
+    (page,) = await fetch("kraken", "XBTUSD", interval, file)
+    rows = json.loads(read(file))["result"]["XXBTZUSD"]
+    expected = {clock(row[0]): [float(row[at]) for at in (1, 2, 3, 4, 6)] for row in rows}
+    assert len(expected) == count
+    same(bars(page), expected)
+    assert page.rows.running.tolist() == [False] * (count - 1) + [True]
+    assert (page.listing.symbol, page.listing.currency) == ("XBTUSD", "USD")
+
+
+# Coinbase
+
+
+@pytest.mark.parametrize(
+    ("symbol", "interval", "name", "count", "start", "end"),
+    [
+        ("BTC-USD", "1m", "exchange_candles_BTC-USD_1m.json", 10, "2018-02-01", "2018-02-01T00:10"),
+        ("BTC-USD", "1d", "exchange_candles_BTC-USD_1d.json", 10, "2026-08-01", "2026-08-11"),
+        ("BTC-EUR", "1d", "pricehist_BTC-EUR_2020-01-01--2020-10-16.json", 2, "2020-01-01", "2020-10-17"),
+    ],
+)
+async def test_coinbase_candles(symbol, interval, name, count, start, end):
+    file = f"coinbase/{name}"
+    (page,) = await fetch("coinbase", symbol, interval, file, start=day(start), end=day(end))
+    candles = json.loads(read(file))[::-1]
+    expected = {clock(row[0]): [row[at] for at in (3, 2, 1, 4, 5)] for row in candles}
+    assert len(expected) == count
+    same(bars(page), expected)
+    assert page.listing.currency == symbol[-3:]
+
+
+async def test_coinbase_and_kraken_agree_on_a_day():
+    (kraken,) = await fetch("kraken", "XBTUSD", "1d", "kraken/rest/OHLC_XBTUSD_1d_trimmed.json")
+    (coinbase,) = await fetch(
+        "coinbase",
+        "BTC-USD",
+        "1d",
+        "coinbase/exchange_candles_BTC-USD_1d.json",
+        start=day("2026-08-01"),
+        end=day("2026-08-11"),
+    )
+    ours, theirs = bars(kraken), bars(coinbase)
+    both = sorted(set(ours) & set(theirs))
+    assert both == ["2026-08-08T00:00:00", "2026-08-09T00:00:00", "2026-08-10T00:00:00"]
+    for stamp in both:
+        assert ours[stamp][:4] == pytest.approx(theirs[stamp][:4], rel=2e-3)
+
+
+# Bitstamp
+
+
+BITSTAMP = "bitstamp/ohlc_btcusd_1d_page.json"
+
+
+async def test_bitstamp_page_with_a_day_that_came_twice():
+    (page,) = await fetch(
+        "bitstamp", "btcusd", "1d", BITSTAMP, start=day("2017-04-07"), end=day("2020-01-01")
+    )
+    rows = json.loads(read(BITSTAMP))["data"]["ohlc"]
+    names = ("open", "high", "low", "close", "volume")
+    expected = {clock(row["timestamp"]): [float(row[name]) for name in names] for row in rows}
+    assert (len(rows), len(page.rows), len(expected)) == (1000, 1000, 999)
+    same(bars(page), expected)
+    assert bars(page)["2019-01-09T00:00:00"][3] == 4002.13
+    assert (page.listing.symbol, page.listing.currency) == ("BTCUSD", "USD")
+
+
+async def test_bitstamp_cuts_what_precedes_the_range_and_asks_what_was_recorded():
+    (recorded,) = (one for one in json.loads(read("replay.json")) if one["provider"] == "bitstamp")
+    asked = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url)
+        return httpx2.Response(200, content=read(recorded["file"]))
+
+    request = BarRequest(
+        symbol="btcusd", interval=Interval.D1, start=day("2019-01-01"), end=day("2020-01-01")
+    )
+    async with open_client("bitstamp", httpx2.MockTransport(answer)) as client:
+        (page,) = [page async for page in client.fetch_bars(request)]
+    assert len(page.rows) == 366
+    assert str(page.rows.stamp[0])[:10] == "2019-01-01"
+    (url,) = asked
+    theirs = urlsplit(recorded["url"])
+    assert (url.host, url.path) == (theirs.hostname, theirs.path)
+    assert dict(url.params) == dict(parse_qsl(theirs.query))
+
+
 # Refusals
 
 
@@ -310,6 +419,9 @@ async def test_binance_pages_meet_and_show_the_outage():
         ("binance", "BTCUSDT", 401, "binance/errors/-2014_apikey_format.json", "ProviderAuthError"),
         ("yahoo", "SI", 404, "yahoo/errors/404_no_data_delisted_SI.body.json", "SymbolNotFound"),
         ("yahoo", "MSFT", 200, "yahoo/chart/AAPL_1d_6mo.json", "MalformedAnswer"),
+        ("kraken", "NOPE", 200, "kraken/errors/EQuery_unknown_asset_pair_http200.json", "SymbolNotFound"),
+        ("kraken", "ETHUSD", 200, "kraken/rest/OHLC_XBTUSD_1m_720.json", "MalformedAnswer"),
+        ("kraken", "XBTUSD", 200, "kraken/rest/OHLC_XBTUSD_1m_720.json", "MalformedAnswer"),
         ("ecb", "EURUSD", 200, "ecb/EXR_csvdata_recent.body.csv", "MalformedAnswer"),
     ],
 )
@@ -318,6 +430,18 @@ async def test_recorded_refusals(provider, symbol, status, file, error):
         await fetch(provider, symbol, "1d", (status, file))
     assert type(caught.value).__name__ == error
     assert KEY not in str(caught.value)
+
+
+async def test_coinbase_refuses_what_is_too_old():
+    with pytest.raises(exceptions.UnsupportedRequest):
+        await fetch(
+            "coinbase",
+            "BTC-USD",
+            "1d",
+            (400, "coinbase/errors/400_end_too_old.json"),
+            start=day("2015-01-01"),
+            end=day("2015-02-01"),
+        )
 
 
 # Requests
