@@ -1,6 +1,7 @@
 """Real recordings through the clients; what is expected is read from the files by other means."""
 
 import csv
+import hashlib
 import io
 import json
 import zipfile
@@ -26,7 +27,7 @@ KEY = "R3CORDEDKEY"
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
     monkeypatch.setenv("ALPHA_VANTAGE_API_KEY", KEY)
-    for prefix in ("ALPHA_VANTAGE", "ALPHAVANTAGE", "YAHOO", "BINANCE", "ECB"):
+    for prefix in ("ALPHA_VANTAGE", "ALPHAVANTAGE", "YAHOO", "BINANCE", "BINANCE_ARCHIVE", "ECB"):
         monkeypatch.delenv(f"{prefix}_BASE_URL", raising=False)
 
 
@@ -281,6 +282,67 @@ async def test_binance_pages_meet_and_show_the_outage():
     whole = np.arange(stamps[0], stamps[-1] + 1)
     missing = sorted(set(whole.astype(str)) - set(stamps.astype(str)))
     assert missing == ["2020-06-28T02", "2020-06-28T03", "2020-06-28T04"]
+
+
+# Binance's archive
+
+
+def archive_of(file: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(file.rpartition("/")[2].removeprefix("spot_with_header_"), read(file))
+    return packed.getvalue()
+
+
+async def from_archive(start: str, end: str, *names: str) -> list[Page]:
+    """Let these recorded tables be all months of hours there are."""
+    files = {name[-11:-4]: archive_of(f"binance/public_data/{name}") for name in names}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        name = request.url.path.rpartition("/")[2].removesuffix(".CHECKSUM")
+        file = files.get(name[-11:-4])
+        if file is None:
+            return httpx2.Response(404)
+        beside = request.url.path.endswith(".CHECKSUM")
+        return httpx2.Response(
+            200, content=f"{hashlib.sha256(file).hexdigest()}  {name}".encode() if beside else file
+        )
+
+    request = BarRequest(symbol="BTCUSDT", interval=Interval.H1, start=day(start), end=day(end))
+    async with open_client("binancearchive", httpx2.MockTransport(answer)) as client:
+        return [page async for page in client.fetch_bars(request)]
+
+
+def archived(name: str, per_second: int) -> dict[str, list]:
+    rows = csv.reader(io.StringIO(read(f"binance/public_data/{name}").decode()))
+    return {
+        datetime.fromtimestamp(int(row[0]) / per_second, UTC).strftime("%Y-%m-%dT%H:%M:%S"): [
+            float(cell) for cell in row[1:6]
+        ]
+        for row in rows
+        if row[0].isdecimal()
+    }
+
+
+async def test_binance_archive_over_the_change_of_units():
+    old, new = "BTCUSDT-1h-2024-12.csv", "BTCUSDT-1h-2025-01.csv"
+    first, second = await from_archive("2024-11-01", "2025-03-01", old, new)
+    same(bars(first), archived(old, 1_000))
+    same(bars(second), archived(new, 1_000_000))
+    stamps = np.concatenate([first.rows.stamp, second.rows.stamp])
+    assert (len(stamps), str(stamps[743])[:13], str(stamps[744])[:13]) == (
+        1488,
+        "2024-12-31T23",
+        "2025-01-01T00",
+    )
+    assert (np.diff(stamps) == np.timedelta64(1, "h")).all()
+    assert (first.listing.symbol, first.listing.currency) == ("BTCUSDT", "USDT")
+
+
+async def test_binance_archive_with_a_header():
+    (page,) = await from_archive("2023-01-01", "2023-02-01", "spot_with_header_BTCUSDT-1h-2023-01.csv")
+    same(bars(page), archived("spot_with_header_BTCUSDT-1h-2023-01.csv", 1_000))
+    assert len(page.rows) == 744
 
 
 # Refusals

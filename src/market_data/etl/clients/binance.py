@@ -116,7 +116,7 @@ class BinanceClient(ProviderClient):
         return opens, _rows(klines)
 
     def _listing(self, symbol: str) -> Listing:
-        currency = max((q for q in _QUOTES if symbol.endswith(q) and symbol != q), key=len, default=None)
+        currency = quote_asset(symbol)
         if currency is None:
             raise self.error(
                 UnsupportedRequest,
@@ -140,6 +140,11 @@ class BinanceClient(ProviderClient):
         if kind is ProviderRateLimited:
             return ProviderRateLimited(self.spec.name, self.http.redact(text), answer.retry_after)
         return self.error(kind, text)
+
+
+def quote_asset(symbol: str) -> str | None:
+    """Return what a pair such as `BTCUSDT` is priced in; None where its end names no quote asset."""
+    return max((q for q in _QUOTES if symbol.endswith(q) and symbol != q), key=len, default=None)
 
 
 def _kind(code: int) -> type[ProviderError] | None:
