@@ -5,7 +5,8 @@ import hashlib
 import io
 import json
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -15,8 +16,11 @@ import pytest
 
 from market_data.core import exceptions
 from market_data.core.interval import Interval
+from market_data.etl.clients.lean import _Place
 from market_data.etl.provider import BarRequest, Page
 from market_data.etl.registry import open_client
+from market_data.etl.transformers.normalise import normalise
+from market_data.etl.transformers.rules import Rules
 from tests.support.shared_data import DATA, needs_shared_data, read
 
 pytestmark = needs_shared_data
@@ -343,6 +347,137 @@ async def test_binance_archive_with_a_header():
     (page,) = await from_archive("2023-01-01", "2023-02-01", "spot_with_header_BTCUSDT-1h-2023-01.csv")
     same(bars(page), archived("spot_with_header_BTCUSDT-1h-2023-01.csv", 1_000))
     assert len(page.rows) == 744
+
+
+# LEAN
+
+
+LEAN_FILES = [
+    ("equity/usa/aapl", "1d", ["equity/usa/daily/aapl.zip"], 5849),
+    ("equity/usa/bac", "1d", ["equity/usa/daily/bac.zip"], 5849),
+    ("equity/usa/ibm", "1d", ["equity/usa/daily/ibm.zip"], 5849),
+    ("equity/usa/spy", "1d", ["equity/usa/daily/spy.zip"], 5849),
+    ("equity/usa/spy", "1h", ["equity/usa/hour/spy.zip"], 40832),
+    (
+        "equity/usa/aapl",
+        "1m",
+        [f"equity/usa/minute/aapl/{day}_trade.zip" for day in (20140605, 20140606, 20140609)],
+        686 + 783 + 834,
+    ),
+    (
+        "equity/usa/spy",
+        "1m",
+        [f"equity/usa/minute/spy/{day}_trade.zip" for day in (20131007, 20131008)],
+        828 + 828,
+    ),
+    ("crypto/coinbase/btcusd", "1d", ["crypto/coinbase/daily/btcusd_trade.zip"], 1318),
+    ("crypto/coinbase/btcusd", "1m", ["crypto/coinbase/minute/btcusd/20180404_trade.zip"], 1007),
+    ("forex/oanda/eurusd", "1d", ["forex/oanda/daily/eurusd.zip"], 3738),
+    (
+        "forex/oanda/eurusd",
+        "1m",
+        [f"forex/oanda/minute/eurusd/{day}_quote.zip" for day in (20140504, 20140505)],
+        157 + 1350,
+    ),
+]
+
+
+@pytest.fixture
+def lean(tmp_path, monkeypatch) -> None:
+    """The folder of real data, and beside it what it lacks to say what a crypto pair is."""
+    for kind in ("equity", "crypto", "forex"):
+        (tmp_path / kind).symlink_to(DATA / "lean" / kind)
+    (tmp_path / "symbol-properties").mkdir()
+    table = "market,symbol,type,description,quote_currency\ncoinbase,BTCUSD,crypto,Bitcoin-US Dollar,USD\n"
+    (tmp_path / "symbol-properties" / "symbol-properties-database.csv").write_text(table)
+    monkeypatch.setenv("LEAN_FOLDER", str(tmp_path))
+
+
+def lean_bars(file: str, kind: str) -> dict[str, list]:
+    """Read a file by the book: a loop, and decimals."""
+    with zipfile.ZipFile(DATA / "lean" / file) as archive:
+        rows = csv.reader(io.StringIO(archive.read(archive.namelist()[0]).decode()))
+    midnight = day(f"{file[-18:-14]}-{file[-14:-12]}-{file[-12:-10]}") if "/minute/" in file else None
+    found = {}
+    for time, *cells in rows:
+        stamp = (
+            midnight + timedelta(milliseconds=int(time))
+            if midnight
+            else datetime.strptime(time, "%Y%m%d %H:%M").replace(tzinfo=UTC)
+        )
+        if kind == "forex":
+            bid, ask = cells[:4], cells[5:9]
+            pairs = zip(bid, ask, strict=True)
+            values = [*(float((Decimal(one) + Decimal(other)) / 2) for one, other in pairs), None]
+        else:
+            scale = 10_000 if kind == "equity" else 1
+            values = [*(float(Decimal(cell) / scale) for cell in cells[:4]), float(cells[4])]
+        found[stamp.strftime("%Y-%m-%dT%H:%M:%S")] = values
+    return found
+
+
+async def lean_pages(symbol: str, interval: str) -> list[Page]:
+    async with open_client("lean") as client:
+        request = BarRequest(symbol=symbol, interval=Interval(interval))
+        return [page async for page in client.fetch_bars(request)]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "interval", "files", "count"), LEAN_FILES, ids=lambda value: str(value)[:25]
+)
+async def test_lean_cell_by_cell(lean, symbol, interval, files, count):
+    pages = await lean_pages(symbol, interval)
+    kind = symbol.partition("/")[0]
+    for page, file in zip(pages, files, strict=True):
+        same(bars(page), lean_bars(file, kind))
+        assert not page.rows.unreadable.any()
+        assert page.wall_clock
+    assert sum(len(page.rows) for page in pages) == count
+
+
+@pytest.mark.parametrize(
+    ("symbol", "interval"), sorted({(symbol, interval) for symbol, interval, _, _ in LEAN_FILES})
+)
+async def test_what_becomes_of_leans_rows(lean, symbol, interval):
+    """All of them are valid bars."""
+    pages = await lean_pages(symbol, interval)
+    for page in pages:
+        rules = Rules(
+            interval=Interval(interval),
+            now=datetime.now(UTC),
+            timezone=page.timezone,
+            wall_clock=page.wall_clock,
+        )
+        found = normalise(page.rows, rules)
+        assert found.duplicates == found.unfinished == 0
+        assert found.rejections.total == 0
+        assert len(found.bars) == len(page.rows)
+
+
+async def test_lean_prices_are_as_traded(lean):
+    (page,) = await lean_pages("equity/usa/aapl", "1d")
+    closes = {stamp: cells[3] for stamp, cells in bars(page).items()}
+    assert [
+        closes[f"{date}T00:00:00"] for date in ("2014-06-06", "2014-06-09", "2020-08-28", "2020-08-31")
+    ] == [
+        645.57,
+        93.70,
+        499.23,
+        129.04,
+    ]
+
+
+def test_zones_are_those_of_leans_own_table():
+    entries = json.loads(read("lean/market-hours/market-hours-database.json"))["entries"]
+    found = {}
+    for key, entry in entries.items():
+        kind, market, _ = key.split("-", 2)
+        found.setdefault((kind.lower(), market), set()).add(entry["dataTimeZone"])
+    names = {"UTC-05": "Etc/GMT+5"}
+    for (kind, market), zones in found.items():
+        known = _Place(kind, market, "x").zone if kind in {"equity", "crypto", "forex"} else None
+        assert known is None or {names.get(zone, zone) for zone in zones} == {known}
+    assert len([1 for kind, _ in found if kind == "crypto"]) > 5
 
 
 # Refusals

@@ -2,11 +2,11 @@
 
 https://github.com/binance/binance-public-data
 Whole past months come as one file; the days since, and those of a month whose file is late, one by one. A
-day's file appears the day after, so the newest bars are yesterday's. A file is used only if it has the SHA-256
-of the `.CHECKSUM` beside it. Stamps are milliseconds, and microseconds in files of 2025 and later. Binance
-replaces files at times: a repeated ingest takes the new figures over. The bars are a series of their own
-(`source` is `binancearchive`) of the same instrument as those of [`binance`](#binance), whose figures may differ
-from corrected files. Weeks and months are not asked for: they follow from days.
+day's file appears the day after, so the newest bars are yesterday's. A file is used only if it has the
+SHA-256 of the `.CHECKSUM` beside it. Stamps are milliseconds, and microseconds in files of 2025 and later.
+Binance replaces files at times: a repeated ingest takes the new figures over. The bars are a series of their
+own (`source` is `binancearchive`) of the same instrument as those of [`binance`](#binance), whose figures
+may differ from corrected files. Weeks and months are not asked for: they follow from days.
 """
 
 import hashlib
