@@ -39,7 +39,7 @@ OURS = (
     "RETENTION_",
     "COLUMNSTORE_",
 )
-VENDORS = ("ALPHA_VANTAGE_", "BINANCE_", "ECB_", "YAHOO_")
+VENDORS = ("ALPHA_VANTAGE_", "BINANCE_", "ECB_", "LEAN_", "YAHOO_")
 
 
 @dataclass(frozen=True)

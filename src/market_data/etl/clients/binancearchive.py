@@ -24,9 +24,9 @@ from market_data.core.exceptions import MalformedAnswer, SymbolNotFound, Unsuppo
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.answer import Answer
-from market_data.etl.clients.binance import quote_asset
 from market_data.etl.columns import TextTable, Times, epochs, numbers_from_text, raw_bars
 from market_data.etl.packed import only_member
+from market_data.etl.pairs import quote_asset
 from market_data.etl.provider import BarRequest, Listing, Page, ProviderClient, ProviderSettings, ProviderSpec
 from market_data.etl.raw import RawBars
 
