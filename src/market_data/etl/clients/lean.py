@@ -1,13 +1,13 @@
 """LEAN: folders of market data as QuantConnect's LEAN engine keeps them, on this computer or on a server.
 
 https://github.com/QuantConnect/Lean/tree/master/Data
-`LEAN_FOLDER` names the folder (LEAN's `Data`); without it, files are asked of `LEAN_BASE_URL`, by default
-LEAN's own small sample. Read are US shares, crypto (trades) and currencies, by minute, hour and day. Prices
-are raw: factor and map files are not applied, and a share that changed its ticker is another folder.
-Currencies have quotes alone: their bars are the mean of bid and ask, as LEAN reads them, without volume.
-Times are those of LEAN's data: New York for US shares, UTC-5 for FXCM, else UTC. What a crypto pair is
-quoted in, and what its venue calls it, stands in the folder's `symbol-properties`. Minutes lie in a file a
-day, found by their folder's listing, which GitHub does not give.
+`LEAN_FOLDER` names the folder (LEAN's `Data`), which is read without a pace; without it, files are asked of
+`LEAN_BASE_URL`, by default LEAN's own small sample. Read are US shares, crypto (trades) and currencies, by
+minute, hour and day. Prices are raw: factor and map files are not applied, and a share that changed its
+ticker is another folder. Currencies have quotes alone: their bars are the mean of bid and ask, as LEAN reads
+them, without volume. Times are those of LEAN's data: New York for US shares, UTC-5 for FXCM, else UTC. What
+a crypto pair is quoted in, and what its venue calls it, stands in the folder's `symbol-properties`. Minutes
+lie in a file a day, found by their folder's listing, which GitHub does not give.
 """
 
 import csv
