@@ -1,10 +1,13 @@
 """Real recordings through the clients; what is expected is read from the files by other means."""
 
 import csv
+import hashlib
 import io
 import json
+import os
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -14,8 +17,12 @@ import pytest
 
 from market_data.core import exceptions
 from market_data.core.interval import Interval
+from market_data.etl.clients.lean import _Place
 from market_data.etl.provider import BarRequest, Page
 from market_data.etl.registry import open_client
+from market_data.etl.transformers.normalise import normalise
+from market_data.etl.transformers.rules import Rules
+from tests.support.command import VENDORS
 from tests.support.shared_data import DATA, needs_shared_data, read
 
 pytestmark = needs_shared_data
@@ -25,18 +32,9 @@ KEY = "R3CORDEDKEY"
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(VENDORS)]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("ALPHA_VANTAGE_API_KEY", KEY)
-    for prefix in (
-        "ALPHA_VANTAGE",
-        "ALPHAVANTAGE",
-        "YAHOO",
-        "BINANCE",
-        "ECB",
-        "KRAKEN",
-        "COINBASE",
-        "BITSTAMP",
-    ):
-        monkeypatch.delenv(f"{prefix}_BASE_URL", raising=False)
 
 
 async def fetch(provider: str, symbol: str, interval: str, *answers, **bounds) -> list[Page]:
@@ -390,6 +388,198 @@ async def test_bitstamp_cuts_what_precedes_the_range_and_asks_what_was_recorded(
     theirs = urlsplit(recorded["url"])
     assert (url.host, url.path) == (theirs.hostname, theirs.path)
     assert dict(url.params) == dict(parse_qsl(theirs.query))
+
+
+# Binance's archive
+
+
+def archive_of(file: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(file.rpartition("/")[2].removeprefix("spot_with_header_"), read(file))
+    return packed.getvalue()
+
+
+async def from_archive(start: str, end: str, *names: str) -> list[Page]:
+    """Let these recorded tables be all months of hours there are."""
+    files = {name[-11:-4]: archive_of(f"binance/public_data/{name}") for name in names}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        name = request.url.path.rpartition("/")[2].removesuffix(".CHECKSUM")
+        file = files.get(name[-11:-4])
+        if file is None:
+            return httpx2.Response(404)
+        beside = request.url.path.endswith(".CHECKSUM")
+        return httpx2.Response(
+            200, content=f"{hashlib.sha256(file).hexdigest()}  {name}".encode() if beside else file
+        )
+
+    request = BarRequest(symbol="BTCUSDT", interval=Interval.H1, start=day(start), end=day(end))
+    async with open_client("binancearchive", httpx2.MockTransport(answer)) as client:
+        return [page async for page in client.fetch_bars(request)]
+
+
+def archived(name: str, per_second: int) -> dict[str, list]:
+    rows = csv.reader(io.StringIO(read(f"binance/public_data/{name}").decode()))
+    return {
+        datetime.fromtimestamp(int(row[0]) / per_second, UTC).strftime("%Y-%m-%dT%H:%M:%S"): [
+            float(cell) for cell in row[1:6]
+        ]
+        for row in rows
+        if row[0].isdecimal()
+    }
+
+
+async def test_binance_archive_over_the_change_of_units():
+    old, new = "BTCUSDT-1h-2024-12.csv", "BTCUSDT-1h-2025-01.csv"
+    first, second = await from_archive("2024-11-01", "2025-03-01", old, new)
+    same(bars(first), archived(old, 1_000))
+    same(bars(second), archived(new, 1_000_000))
+    stamps = np.concatenate([first.rows.stamp, second.rows.stamp])
+    assert (len(stamps), str(stamps[743])[:13], str(stamps[744])[:13]) == (
+        1488,
+        "2024-12-31T23",
+        "2025-01-01T00",
+    )
+    assert (np.diff(stamps) == np.timedelta64(1, "h")).all()
+    assert (first.listing.symbol, first.listing.currency) == ("BTCUSDT", "USDT")
+
+
+async def test_binance_archive_with_a_header():
+    (page,) = await from_archive("2023-01-01", "2023-02-01", "spot_with_header_BTCUSDT-1h-2023-01.csv")
+    same(bars(page), archived("spot_with_header_BTCUSDT-1h-2023-01.csv", 1_000))
+    assert len(page.rows) == 744
+
+
+# LEAN
+
+
+LEAN_FILES = [
+    ("equity/usa/aapl", "1d", ["equity/usa/daily/aapl.zip"], 5849),
+    ("equity/usa/bac", "1d", ["equity/usa/daily/bac.zip"], 5849),
+    ("equity/usa/ibm", "1d", ["equity/usa/daily/ibm.zip"], 5849),
+    ("equity/usa/spy", "1d", ["equity/usa/daily/spy.zip"], 5849),
+    ("equity/usa/spy", "1h", ["equity/usa/hour/spy.zip"], 40832),
+    (
+        "equity/usa/aapl",
+        "1m",
+        [f"equity/usa/minute/aapl/{day}_trade.zip" for day in (20140605, 20140606, 20140609)],
+        686 + 783 + 834,
+    ),
+    (
+        "equity/usa/spy",
+        "1m",
+        [f"equity/usa/minute/spy/{day}_trade.zip" for day in (20131007, 20131008)],
+        828 + 828,
+    ),
+    ("crypto/coinbase/btcusd", "1d", ["crypto/coinbase/daily/btcusd_trade.zip"], 1318),
+    ("crypto/coinbase/btcusd", "1m", ["crypto/coinbase/minute/btcusd/20180404_trade.zip"], 1007),
+    ("forex/oanda/eurusd", "1d", ["forex/oanda/daily/eurusd.zip"], 3738),
+    (
+        "forex/oanda/eurusd",
+        "1m",
+        [f"forex/oanda/minute/eurusd/{day}_quote.zip" for day in (20140504, 20140505)],
+        157 + 1350,
+    ),
+]
+
+
+@pytest.fixture
+def lean(tmp_path, monkeypatch) -> None:
+    """The folder of real data, and beside it what it lacks to say what a crypto pair is."""
+    for kind in ("equity", "crypto", "forex"):
+        (tmp_path / kind).symlink_to(DATA / "lean" / kind)
+    (tmp_path / "symbol-properties").mkdir()
+    table = "market,symbol,type,description,quote_currency\ncoinbase,BTCUSD,crypto,Bitcoin-US Dollar,USD\n"
+    (tmp_path / "symbol-properties" / "symbol-properties-database.csv").write_text(table)
+    monkeypatch.setenv("LEAN_FOLDER", str(tmp_path))
+
+
+def lean_bars(file: str, kind: str) -> dict[str, list]:
+    """Read a file by the book: a loop, and decimals."""
+    with zipfile.ZipFile(DATA / "lean" / file) as archive:
+        rows = csv.reader(io.StringIO(archive.read(archive.namelist()[0]).decode()))
+    midnight = day(f"{file[-18:-14]}-{file[-14:-12]}-{file[-12:-10]}") if "/minute/" in file else None
+    found = {}
+    for time, *cells in rows:
+        stamp = (
+            midnight + timedelta(milliseconds=int(time))
+            if midnight
+            else datetime.strptime(time, "%Y%m%d %H:%M").replace(tzinfo=UTC)
+        )
+        if kind == "forex":
+            bid, ask = cells[:4], cells[5:9]
+            pairs = zip(bid, ask, strict=True)
+            values = [*(float((Decimal(one) + Decimal(other)) / 2) for one, other in pairs), None]
+        else:
+            scale = 10_000 if kind == "equity" else 1
+            values = [*(float(Decimal(cell) / scale) for cell in cells[:4]), float(cells[4])]
+        found[stamp.strftime("%Y-%m-%dT%H:%M:%S")] = values
+    return found
+
+
+async def lean_pages(symbol: str, interval: str) -> list[Page]:
+    async with open_client("lean") as client:
+        request = BarRequest(symbol=symbol, interval=Interval(interval))
+        return [page async for page in client.fetch_bars(request)]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "interval", "files", "count"), LEAN_FILES, ids=lambda value: str(value)[:25]
+)
+async def test_lean_cell_by_cell(lean, symbol, interval, files, count):
+    pages = await lean_pages(symbol, interval)
+    kind = symbol.partition("/")[0]
+    for page, file in zip(pages, files, strict=True):
+        same(bars(page), lean_bars(file, kind))
+        assert not page.rows.unreadable.any()
+        assert page.wall_clock
+    assert sum(len(page.rows) for page in pages) == count
+
+
+@pytest.mark.parametrize(
+    ("symbol", "interval"), sorted({(symbol, interval) for symbol, interval, _, _ in LEAN_FILES})
+)
+async def test_what_becomes_of_leans_rows(lean, symbol, interval):
+    """All of them are valid bars."""
+    pages = await lean_pages(symbol, interval)
+    for page in pages:
+        rules = Rules(
+            interval=Interval(interval),
+            now=datetime.now(UTC),
+            timezone=page.timezone,
+            wall_clock=page.wall_clock,
+        )
+        found = normalise(page.rows, rules)
+        assert found.duplicates == found.unfinished == 0
+        assert found.rejections.total == 0
+        assert len(found.bars) == len(page.rows)
+
+
+async def test_lean_prices_are_as_traded(lean):
+    (page,) = await lean_pages("equity/usa/aapl", "1d")
+    closes = {stamp: cells[3] for stamp, cells in bars(page).items()}
+    assert [
+        closes[f"{date}T00:00:00"] for date in ("2014-06-06", "2014-06-09", "2020-08-28", "2020-08-31")
+    ] == [
+        645.57,
+        93.70,
+        499.23,
+        129.04,
+    ]
+
+
+def test_zones_are_those_of_leans_own_table():
+    entries = json.loads(read("lean/market-hours/market-hours-database.json"))["entries"]
+    found = {}
+    for key, entry in entries.items():
+        kind, market, _ = key.split("-", 2)
+        found.setdefault((kind.lower(), market), set()).add(entry["dataTimeZone"])
+    names = {"UTC-05": "Etc/GMT+5"}
+    for (kind, market), zones in found.items():
+        known = _Place(kind, market, "x").zone if kind in {"equity", "crypto", "forex"} else None
+        assert known is None or {names.get(zone, zone) for zone in zones} == {known}
+    assert len([1 for kind, _ in found if kind == "crypto"]) > 5
 
 
 # Refusals

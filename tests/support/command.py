@@ -39,7 +39,17 @@ OURS = (
     "RETENTION_",
     "COLUMNSTORE_",
 )
-VENDORS = ("ALPHA_VANTAGE_", "BINANCE_", "BITSTAMP_", "COINBASE_", "ECB_", "KRAKEN_", "YAHOO_")
+VENDORS = (
+    "ALPHA_VANTAGE_",
+    "ALPHAVANTAGE_",
+    "BINANCE_",
+    "BITSTAMP_",
+    "COINBASE_",
+    "ECB_",
+    "KRAKEN_",
+    "LEAN_",
+    "YAHOO_",
+)
 
 
 @dataclass(frozen=True)

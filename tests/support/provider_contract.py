@@ -1,5 +1,6 @@
 """What every provider must do, told by one payload file for each: see docs/adding-a-provider.md."""
 
+import hashlib
 import io
 import json
 import logging
@@ -59,6 +60,8 @@ class Vendor:
     answers: list[dict]
     requests: list[httpx2.Request] = field(default_factory=list)
     forever: bool = False
+    before: bytes = b""
+    """The answer given last."""
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
@@ -68,14 +71,15 @@ class Vendor:
             if request.url.path == answer.get("path", request.url.path) and wanted.items() <= given.items():
                 if not self.forever:
                     self.answers.remove(answer)
-                return respond(answer)
+                response = respond(answer, self.before)
+                self.before = response.content
+                return response
         raise AssertionError(f"unexpected request {request.url.path} {dict(request.url.params)}")
 
 
-def respond(answer: dict) -> httpx2.Response:
-    return httpx2.Response(
-        answer.get("status", 200), headers=answer.get("headers", {}), content=content(answer)
-    )
+def respond(answer: dict, before: bytes = b"") -> httpx2.Response:
+    body = content(answer).replace(b"{SHA256}", hashlib.sha256(before).hexdigest().encode())
+    return httpx2.Response(answer.get("status", 200), headers=answer.get("headers", {}), content=body)
 
 
 def content(answer: dict) -> bytes:

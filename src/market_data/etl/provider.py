@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
+import httpx2
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -53,6 +54,15 @@ class ProviderSettings(BaseSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
+
+    def transport(self) -> httpx2.AsyncBaseTransport | None:
+        """Return what answers instead of the network, for data in a folder; None is the network.
+
+        Raises:
+            ConfigurationError: what the settings name is not there.
+
+        """
+        return None
 
     def secrets(self) -> tuple[str, ...]:
         """Return the values of all secret fields that are set."""

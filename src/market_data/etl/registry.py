@@ -25,6 +25,8 @@ from market_data.etl.http import HttpClient
 from market_data.etl.provider import KeyedSettings, ProviderClient, ProviderSettings
 
 ENTRY_POINTS = "market_data.providers"
+_UNPACED = 1e6
+"""Requests a minute of what is on this computer: nobody has to be spared."""
 
 Client = type[ProviderClient]
 
@@ -121,12 +123,14 @@ async def open_client(
     require_key(client)
     secrets = settings.secrets()
     logging.hide(*secrets)
+    own = settings.transport()
     http = HttpClient(
         client.spec.name,
         base_url=settings.base_url,
-        requests_per_minute=settings.requests_per_minute or client.spec.requests_per_minute,
+        requests_per_minute=settings.requests_per_minute
+        or (_UNPACED if own else client.spec.requests_per_minute),
         secrets=secrets,
-        transport=transport,
+        transport=transport or own,
     )
     async with http:
         yield client(http, settings)

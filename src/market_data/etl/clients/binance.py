@@ -25,6 +25,7 @@ from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.answer import Answer
 from market_data.etl.columns import epochs, numbers_from_text, raw_bars
+from market_data.etl.pairs import quote_asset
 from market_data.etl.provider import BarRequest, Listing, Page, ProviderClient, ProviderSettings, ProviderSpec
 from market_data.etl.raw import RawBars
 
@@ -40,14 +41,6 @@ _INTERVALS = {
     Interval.W1: "1w",
     Interval.MO1: "1M",
 }
-_QUOTES = (
-    # The answer names no quote asset; these cannot be mistaken for the end of another.
-    *("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USDP", "USD1", "USDS", "USDE", "DAI", "AEUR", "EURI"),
-    *("BTC", "ETH", "BNB", "SOL", "XRP", "TRX", "DOGE", "DOT"),
-    *("EUR", "GBP", "JPY", "TRY", "BRL", "AUD", "RUB", "UAH", "NGN", "ZAR", "PLN", "RON", "ARS", "MXN"),
-    *("COP", "CZK", "IDRT", "BIDR", "BKRW", "BVND", "VAI"),
-)
-
 _Millis = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
 _Kline = tuple[_Millis, str, str, str, str, str, int, str, int, str, str, str]
 """Open time, o, h, l, c, volume, close time, quote volume, trades, taker base and quote volume, unused."""
@@ -116,7 +109,7 @@ class BinanceClient(ProviderClient):
         return opens, _rows(klines)
 
     def _listing(self, symbol: str) -> Listing:
-        currency = max((q for q in _QUOTES if symbol.endswith(q) and symbol != q), key=len, default=None)
+        currency = quote_asset(symbol)
         if currency is None:
             raise self.error(
                 UnsupportedRequest,

@@ -5,9 +5,6 @@ Published around 16:00 CET. A currency without a rate on a day (`N/A`) has no ba
 """
 
 import asyncio
-import io
-import zipfile
-import zlib
 from collections.abc import AsyncIterator, Callable
 from datetime import date, datetime, timedelta
 from xml.etree import ElementTree as ET
@@ -21,12 +18,12 @@ from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.columns import TextTable, numbers_from_text, raw_bars, wall_times
 from market_data.etl.http import HttpClient
+from market_data.etl.packed import only_member
 from market_data.etl.provider import BarRequest, Listing, Page, ProviderClient, ProviderSettings, ProviderSpec
 from market_data.etl.raw import RawBars
 
 _HISTORY = "/stats/eurofxref/eurofxref-hist.zip"
 _NEWEST = "/stats/eurofxref/eurofxref-daily.xml"
-_MEMBER_LIMIT = 64 * 1024 * 1024
 _NO_RATE = ("N/A", "")
 
 _NAMES = {
@@ -121,7 +118,7 @@ class EcbClient(ProviderClient):
                 answer = await self.http.get(path)
                 try:
                     self._tables[path] = _read(answer.body)
-                except (ValueError, KeyError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as exc:
+                except (ValueError, KeyError) as exc:
                     raise self.error(MalformedAnswer, f"{path} is no file of rates: {exc}") from exc
             return self._tables[path]
 
@@ -140,25 +137,13 @@ def _last_weekday(now: datetime) -> date:
 def _read(body: bytes) -> Table:
     """Read rates by what the bytes are, and not by the name they came under."""
     if body[:2] == b"PK":
-        body = _unzipped(body)
+        body = only_member(body)
     if body.lstrip()[:1] == b"<":
         return _from_xml(body)
     table = TextTable(body.decode("utf-8-sig"))
     if table.names[0] != "Date" or not len(table):
         raise ValueError("no table by date")
     return {name: table.column(name) for name in table.names if name}
-
-
-def _unzipped(body: bytes) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(body)) as archive:
-        members = [info for info in archive.infolist() if info.filename.lower().endswith(".csv")]
-        if len(members) != 1:
-            raise ValueError(f"{len(members)} tables in the archive")
-        with archive.open(members[0]) as member:
-            content = member.read(_MEMBER_LIMIT + 1)
-    if len(content) > _MEMBER_LIMIT:
-        raise ValueError(f"more than {_MEMBER_LIMIT} bytes in the archive")
-    return content
 
 
 def _from_xml(body: bytes) -> Table:
