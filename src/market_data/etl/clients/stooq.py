@@ -100,8 +100,7 @@ class StooqClient(ProviderClient):
         """Yield one page; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
         listing = self._listing(request.symbol.lower())
-        now = self.now()
-        if (request.start or now) > now + timedelta(days=1):
+        if request.start and request.start >= (request.end or self.now() + timedelta(days=1)):
             return
         answer = await self.http.get("/q/d/l/", self._params(request))
         try:
