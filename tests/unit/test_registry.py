@@ -18,7 +18,18 @@ from market_data.etl.registry import discover, find_provider, key_is_set, key_va
 from tests.support.provider_contract import ProviderContract, Subject, content
 
 GUIDE = Path(__file__).parents[2] / "docs" / "adding-a-provider.md"
-BUILT_IN = {"alpaca", "alphavantage", "binance", "ecb", "polygon", "stooq", "tiingo", "twelvedata", "yahoo"}
+BUILT_IN = {
+    "alpaca",
+    "alphavantage",
+    "binance",
+    "ecb",
+    "fred",
+    "polygon",
+    "stooq",
+    "tiingo",
+    "twelvedata",
+    "yahoo",
+}
 
 
 def blocks(language: str) -> list[str]:
