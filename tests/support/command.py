@@ -40,14 +40,21 @@ OURS = (
     "COLUMNSTORE_",
 )
 VENDORS = (
+    "ALPACA_",
     "ALPHA_VANTAGE_",
     "ALPHAVANTAGE_",
+    "APCA_",
     "BINANCE_",
     "BITSTAMP_",
     "COINBASE_",
     "ECB_",
+    "FRED_",
     "KRAKEN_",
     "LEAN_",
+    "POLYGON_",
+    "STOOQ_",
+    "TIINGO_",
+    "TWELVE_DATA_",
     "YAHOO_",
 )
 

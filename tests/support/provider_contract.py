@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from market_data.core import exceptions
 from market_data.core.exceptions import (
@@ -115,7 +116,8 @@ async def ask(subject: Subject, request: dict, handler, *, limits: Limits | None
     settings_type = subject.client.Settings
     given = {"base_url": settings_type.model_fields["base_url"].default}
     if issubclass(settings_type, KeyedSettings):
-        given["api_key"] = KEY
+        fields = settings_type.model_fields.items()
+        given |= {name: KEY for name, field in fields if field.annotation == SecretStr | None}
     settings = settings_type(_env_file=None, **given)
     http = HttpClient(
         subject.client.spec.name,

@@ -18,7 +18,23 @@ from market_data.etl.registry import discover, find_provider, key_is_set, key_va
 from tests.support.provider_contract import ProviderContract, Subject, content
 
 GUIDE = Path(__file__).parents[2] / "docs" / "adding-a-provider.md"
-BUILT_IN = {"alphavantage", "binance", "bitstamp", "coinbase", "ecb", "kraken", "yahoo"}
+BUILT_IN = {
+    "alpaca",
+    "alphavantage",
+    "binance",
+    "binancearchive",
+    "bitstamp",
+    "coinbase",
+    "ecb",
+    "fred",
+    "kraken",
+    "lean",
+    "polygon",
+    "stooq",
+    "tiingo",
+    "twelvedata",
+    "yahoo",
+}
 
 
 def blocks(language: str) -> list[str]:
