@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from market_data.core.exceptions import StorageError
+from market_data.db.aggregates import refresh_aggregates
 from market_data.db.layout import Layout, arrange
 from market_data.db.session import Database, Raw
 from market_data.db.storage import Home, make_hypertable, read_storage
@@ -110,6 +111,7 @@ async def upgrade_storage(
     finally:
         await raw.close()
     await arrange(database, layout)
+    await refresh_aggregates(database)
     return moved
 
 
