@@ -3,14 +3,22 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from unittest.mock import AsyncMock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from market_data.core import clock
 from market_data.core.interval import Basis, Interval
+from market_data.db import migrations
 from market_data.db.aggregates import refresh_aggregates
+from market_data.db.layout import Layout
+from market_data.db.session import Database
+from market_data.db.storage_move import upgrade_storage
 from market_data.repositories.market_price_writer import BarWriter, SeriesKey
+from market_data.services import aggregates
+from market_data.services.retention import RetentionService
 from tests.support.api import add_instrument
 from tests.support.bars import add_instruments, bars, fetch, upsert
 
@@ -87,6 +95,43 @@ async def test_the_api_refreshes_in_the_background(app, database):
     async with asyncio.timeout(60):
         while len(await fetch(database, AGGREGATED, interval="5m", instrument=number)) < 2:
             pass
+
+
+@pytest.mark.homes("timescale-full")
+async def test_the_api_notices_aggregates_that_come_while_it_is_up(empty_url, monkeypatch):
+    """Bars move into hypertables, and what is made of them is there at the end, and follows from then on."""
+    database = Database(empty_url)
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "arrange", AsyncMock())
+        await migrations.upgrade(database)
+    monkeypatch.setattr(aggregates, "_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(aggregates, "_WITHOUT_SECONDS", 0.05)
+    (number,) = await add_instruments(database)
+    key = SeriesKey(number, Interval.M1, "s", Basis.RAW)
+    await upsert(database, {key: bars({MIDNIGHT + n * MINUTE: 1.0 + n for n in range(10)})})
+    background = aggregates.BackgroundAggregates(database)
+    await asyncio.sleep(0.5)
+    await upgrade_storage(database, Layout())
+    await assert_fresh(database, number)
+    await upsert(database, {key: bars({MIDNIGHT + n * MINUTE: 1.0 + n for n in range(20)})})
+    async with asyncio.timeout(60):
+        while len(await fetch(database, AGGREGATED, interval="5m", instrument=number)) < 4:
+            pass
+    await background.close()
+    await database.close()
+
+
+@pytest.mark.homes("timescale-full")
+async def test_aggregates_of_dropped_chunks_go(client, database, monkeypatch):
+    number = await add_instrument(client, "OLD", asset_class="crypto")
+    key = SeriesKey(number, Interval.M1, "s", Basis.RAW)
+    await upsert(database, {key: bars({MIDNIGHT + n * 60 * MINUTE: 1.0 + n for n in range(24 * 100)})})
+    await refresh_aggregates(database)
+    monkeypatch.setattr(clock, "now", lambda: MIDNIGHT + timedelta(days=100))
+    (removed,) = await RetentionService(database, {Interval.M1: timedelta(days=10)}).apply()
+    assert removed.bars == 24 * 90
+    await refresh_aggregates(database)
+    await assert_fresh(database, number)
 
 
 @pytest.mark.homes("plain", "timescale-apache")

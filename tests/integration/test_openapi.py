@@ -14,10 +14,12 @@ from pydantic import SecretStr
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import from_schema
 from schemathesis.engine.events import FatalError, FuzzScenarioFinished, NonFatalError, ScenarioFinished
+from sqlalchemy import text
 
 import market_data.main
 from market_data.core.config import Settings
 from market_data.core.exceptions import SymbolNotFound
+from market_data.db.base import Base
 from market_data.main import create_app
 from market_data.services.ingestion import IngestionService
 from tests.support.api import INSTRUMENT, PREFIX, PROBLEM, days, row
@@ -59,10 +61,18 @@ async def nobody(name):
 
 
 @pytest.fixture(scope="module")
-def served(migrated):
+async def emptied(migrated):
+    """The shared database, without what earlier tests left in it."""
+    async with migrated.engine.begin() as connection:
+        await connection.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY CASCADE"))
+    return migrated
+
+
+@pytest.fixture(scope="module")
+def served(emptied):
     """The API on a free port, with instruments, bars and runs."""
     values = {name: field.default for name, field in Settings.model_fields.items()}
-    values |= {"database_url": SecretStr(migrated.url), "log_level": "ERROR", "max_body_bytes": 100_000}
+    values |= {"database_url": SecretStr(emptied.url), "log_level": "ERROR", "max_body_bytes": 100_000}
     with pytest.MonkeyPatch.context() as patched:
         offline = partial(IngestionService, open_client=nobody)
         patched.setattr(market_data.main, "IngestionService", offline)

@@ -7,7 +7,8 @@ from sqlalchemy import text
 
 from market_data.core.interval import Basis, Interval
 from market_data.repositories.market_price import SeriesRange
-from market_data.repositories.market_price_writer import SeriesKey
+from market_data.repositories.market_price_writer import BarWriter, SeriesKey
+from market_data.services.instrument import InstrumentService
 from market_data.services.sealing import SealingService
 from tests.support.bars import add_instruments, assert_figures_recount, bars, fetch, upsert
 from tests.support.reading import block_states, read
@@ -104,3 +105,29 @@ async def test_versions_only_ever_grow(database, written):
 async def test_reindex_of_nothing(database):
     assert await SealingService(database).reindex() == 0
     assert await SealingService(database).seal() == 0
+
+
+async def test_taking_bars_back_counts_what_was_written_past_the_program(written, database):
+    async with database.engine.begin() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO market_price_daily SELECT 1, ts + interval '1 hour' * n, 5, 5, 5, 5, 5, 1 "
+                "FROM market_price_daily, generate_series(1, 3) n WHERE series_id = 1"
+            )
+        )
+    async with database.session() as session:
+        assert await BarWriter(session).delete(Interval.D1, [1], EPOCH - DAY, EPOCH + DAY) == 8
+    await assert_figures_recount(database)
+    async with database.session() as session:
+        assert await BarWriter(session).delete(Interval.D1, [1], None, None) == 8
+    await assert_figures_recount(database)
+
+
+async def test_an_instrument_goes_with_all_it_has(written, database):
+    raw = await database.connect()
+    await raw.execute(SQL)
+    await raw.close()
+    for number in (1, 2, 3):
+        await InstrumentService(database).delete(number, cascade=True)
+    assert await fetch(database, "SELECT id FROM series") == []
+    assert await fetch(database, "SELECT ts FROM market_price_daily") == []

@@ -1,5 +1,6 @@
 """Old bars go, by interval; what is left is as if they had never been there."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from market_data.core import clock
 from market_data.core.config import get_settings
 from market_data.core.interval import Basis, Interval
 from market_data.repositories.market_price_writer import SeriesKey
+from market_data.repositories.retention import RetentionRepository
 from market_data.services.retention import RetentionService
 from tests.support.api import PREFIX
 from tests.support.bars import add_instruments, assert_figures_recount, bars, fetch, upsert
@@ -75,6 +77,55 @@ async def test_the_api_sees_it_as_a_deletion(client, app, database, stored):
     assert removed == {Interval.M1: 150 * 24, Interval.H1: 150 * 12}
     after = await client.get(path, headers={"If-None-Match": before.headers["etag"]})
     assert (after.status_code, after.json()["data"]) == (200, [])
+
+
+async def in_use(database):
+    """Hold what a stream of bars holds of the table, for as long as its client takes."""
+    raw = await database.connect()
+    await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    await raw.fetch("SELECT * FROM market_price_intraday")
+    return raw
+
+
+async def test_a_slow_reader_stops_nobody(database, stored):
+    reader = await in_use(database)
+    limits = {Interval.M1: 30 * DAY, Interval.H1: 30 * DAY}
+    try:
+        async with asyncio.timeout(20):
+            removed = {one.interval: one.bars for one in await RetentionService(database, limits).apply()}
+    finally:
+        await reader.close()
+    assert removed == {Interval.M1: 150 * 24, Interval.H1: 150 * 12}
+    await assert_figures_recount(database)
+
+
+async def test_bars_of_no_series_stop_nothing(database, stored):
+    raw = await database.connect()
+    await raw.execute(
+        "SET session_replication_role = replica; INSERT INTO market_price_intraday "
+        "SELECT 99, ts, open, high, low, close, volume, run_id FROM market_price_intraday WHERE series_id = 2"
+    )
+    await raw.close()
+    limits = {Interval.M1: 30 * DAY, Interval.H1: 30 * DAY}
+    removed = {one.interval: one.bars for one in await RetentionService(database, limits).apply()}
+    assert removed == {Interval.M1: 150 * 24, Interval.H1: 150 * 12}
+    await assert_figures_recount(database)
+
+
+async def test_a_kept_interval_that_comes_meanwhile_is_kept(database, stored, monkeypatch):
+    drop = RetentionRepository.drop_chunks
+    late = SeriesKey(1, Interval.H4, "s", Basis.RAW)
+
+    async def after_another(self, intervals, before):
+        await upsert(database, {late: spread(180, timedelta(hours=4))})
+        return await drop(self, intervals, before)
+
+    monkeypatch.setattr(RetentionRepository, "drop_chunks", after_another)
+    limits = {Interval.M1: 30 * DAY, Interval.H1: 30 * DAY}
+    removed = {one.interval: one.bars for one in await RetentionService(database, limits).apply()}
+    assert removed == {Interval.M1: 150 * 24, Interval.H1: 150 * 12}
+    assert (await left(database))["4h"][0] == 180 * 6
+    await assert_figures_recount(database)
 
 
 def test_the_command(apple, here):

@@ -16,10 +16,11 @@ from market_data.core.config import get_settings
 from market_data.core.exceptions import InvalidInput
 from market_data.db import migrations
 from market_data.db.backup import backup, restore
-from market_data.db.home import open_server, shell_url
+from market_data.db.home import open_server
 from market_data.db.info import describe
 from market_data.db.layout import Layout
 from market_data.db.reader import grant_reader as grant
+from market_data.db.session import libpq_url
 from market_data.db.storage_move import Moved, upgrade_storage
 from market_data.services.retention import Removed, RetentionService
 from market_data.services.sealing import SealingService
@@ -252,7 +253,7 @@ def url(json: Json = False) -> None:
 
     async def work() -> str:
         async with open_server(get_settings()) as found:
-            return shell_url(found)
+            return libpq_url(found)
 
     found = run_async(work)
     print_json({"url": found}) if json else typer.echo(found)

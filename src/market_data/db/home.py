@@ -39,14 +39,6 @@ def hide_password(url: str) -> None:
     hide(engine_url(url).password or "")
 
 
-def shell_url(url: str) -> str:
-    """Turn an address this program reads into one that psql and other programs of libpq read."""
-    parsed = engine_url(url).set(drivername="postgresql")
-    if (mode := parsed.query.get("ssl")) is not None:  # asyncpg's word for what libpq calls sslmode
-        parsed = parsed.difference_update_query(["ssl"]).update_query_dict({"sslmode": mode})
-    return parsed.render_as_string(hide_password=False)
-
-
 @asynccontextmanager
 async def open_home(settings: Settings) -> AsyncIterator[Database]:
     """Give the database, ready to work on. The embedded one is migrated; another one must be already.

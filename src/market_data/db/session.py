@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import asyncpg
 from sqlalchemy import URL, AdaptedConnection, event, make_url, text
@@ -34,6 +34,14 @@ def engine_url(url: str) -> URL:
     if (mode := parsed.query.get("sslmode")) is not None:  # libpq's word for what asyncpg calls ssl
         parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
     return parsed
+
+
+def libpq_url(url: str) -> str:
+    """Turn an address into what the driver itself and programs of libpq read; it holds the password."""
+    parsed = engine_url(url).set(drivername="postgresql")
+    if (mode := parsed.query.get("ssl")) is not None:
+        parsed = parsed.difference_update_query(["ssl"]).update_query_dict({"sslmode": mode})
+    return parsed.render_as_string(hide_password=False)
 
 
 # Sent with the greeting: a pooler such as PgBouncer takes these two there, and refuses a client with others.
@@ -81,17 +89,13 @@ class Database:
         self.url = url
         self._readers: asyncpg.Pool[asyncpg.Record] | None = None
         self._creating_readers = asyncio.Lock()
-        connect: dict[str, Any] = {
-            "timeout": CONNECT_SECONDS,
-            "server_settings": _GREETING,
-        }
         self.engine = create_async_engine(
             engine_url(url),
             echo=echo,
             pool_size=POOL_SIZE,
             max_overflow=POOL_OVERFLOW,
             pool_pre_ping=True,
-            connect_args=connect,
+            async_creator=self._greet,
         )
         event.listen(self.engine.sync_engine, "connect", _set_up)
 
@@ -132,7 +136,7 @@ class Database:
             async with self._creating_readers:
                 if self._readers is None:
                     self._readers = await asyncpg.create_pool(
-                        self._dsn,
+                        libpq_url(self.url),
                         min_size=0,
                         max_size=READERS,
                         timeout=CONNECT_SECONDS,
@@ -151,15 +155,15 @@ class Database:
 
         """
         with _in_our_words():
-            connection: Raw = await asyncpg.connect(
-                self._dsn, timeout=CONNECT_SECONDS, server_settings=_GREETING
-            )
+            connection = await self._greet()
             await _set(connection, _SETTINGS)
             return connection
 
-    @property
-    def _dsn(self) -> str:
-        return engine_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
+    async def _greet(self) -> Raw:
+        connection: Raw = await asyncpg.connect(
+            libpq_url(self.url), timeout=CONNECT_SECONDS, server_settings=_GREETING
+        )
+        return connection
 
     async def check(self) -> None:
         """Ask the server for an answer.

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import asyncpg
 
 from market_data.core.exceptions import StorageError
+from market_data.db.aggregates import refresh_aggregates
 from market_data.db.layout import Layout, arrange
 from market_data.db.session import Database, Raw
 from market_data.db.storage import Home, make_hypertable, read_storage
-from market_data.db.storage_swap import change_places
+from market_data.db.storage_swap import change_places, require_replaceable
 
 MOVE_LOCK = 0x6D64_0005
 """Advisory lock held while bars move ("md", purpose 5)."""
@@ -63,11 +64,15 @@ _WATCHED = (
     ("moving_updated_to", "UPDATE", "NEW"),
     ("moving_deleted", "DELETE", "OLD"),
 )
-_NEXT_SERIES = """
-    SELECT s.id FROM series s
-    WHERE (s.interval IN ('1d', '1w', '1mo')) = ($1 = 'market_price_daily')
-        AND NOT EXISTS (SELECT FROM market_data_move.done d WHERE (d.relation, d.series_id) = ($1, s.id))
-    ORDER BY s.id
+_LEFT = """
+    WITH RECURSIVE there (id) AS (  -- from the bars, one look at the key each: some may be of no series
+        SELECT min(series_id) FROM {table}
+        UNION ALL
+        SELECT (SELECT min(series_id) FROM {table} WHERE series_id > t.id) FROM there t WHERE t.id IS NOT NULL
+    )
+    SELECT id FROM there t
+    WHERE id IS NOT NULL
+        AND NOT EXISTS (SELECT FROM market_data_move.done d WHERE (d.relation, d.series_id) = ($1, t.id))
     """
 _DONE = "INSERT INTO market_data_move.done (relation, series_id) VALUES ($1, $2)"
 _COPIED = "SELECT count(*) FROM market_data_move.done WHERE relation = $1"
@@ -85,7 +90,8 @@ async def upgrade_storage(
     """Move what lies in plain tables into hypertables; return what was moved.
 
     Raises:
-        StorageError: the server has no TimescaleDB, or the tables could not change places.
+        StorageError: the server has no TimescaleDB, something depends on the tables themselves, or they could
+            not change places.
 
     """
     storage = await arrange(database, layout)
@@ -105,6 +111,7 @@ async def upgrade_storage(
     finally:
         await raw.close()
     await arrange(database, layout)
+    await refresh_aggregates(database)
     return moved
 
 
@@ -118,6 +125,7 @@ class _Move:
         self._bars = 0
 
     async def run(self, on_series: OnSeries | None) -> Moved:
+        await require_replaceable(self._raw, self._table)
         await self._prepare()
         await self._copy_all(on_series)
         for _ in range(_ROUNDS):
@@ -146,12 +154,14 @@ class _Move:
 
     async def _copy_all(self, on_series: OnSeries | None) -> None:
         """Copy every series that was not yet, each in a transaction of its own, in the order of its bars."""
-        left = [row[0] for row in await self._raw.fetch(_NEXT_SERIES, self._table)]
+        left = [row[0] for row in await self._raw.fetch(_LEFT.format(table=self._table), self._table)]
         done = await self._raw.fetchval(_COPIED, self._table)
         total = done + len(left)
         for number, series_id in enumerate(left, done + 1):
             async with self._raw.transaction(isolation="repeatable_read"):
                 await self._raw.execute(_FORGET, self._table, series_id)  # what it sees of it, it copies
+                # A series that came during an interrupted move was copied as far as it was touched.
+                await self._raw.execute(f"DELETE FROM {self._into} WHERE series_id = $1", series_id)  # noqa: S608 # our name
                 self._bars += await self._copy(series_id)
                 await self._raw.execute(_DONE, self._table, series_id)
             if on_series is not None:

@@ -126,7 +126,7 @@ class BarWriter:
             status = await raw.execute(_DELETE[bar_table(interval)], series_id, start, end)
             count = int(status.split()[-1])
             if count:
-                await raw.execute(_REFIGURE[bar_table(interval)], series_id, count)
+                await raw.execute(_REFIGURE[bar_table(interval)], [series_id], [count])
                 await touch_span(raw, series_id, BlockSpan.of(interval, start, end))
             removed += count
         return removed
@@ -173,14 +173,25 @@ def _delete_sql(table: str) -> str:
         """  # noqa: S608 # the table is one of ours
 
 
-def _refigure_sql(table: str) -> str:
+def refigure_sql(table: str) -> str:
+    """Build the statement that takes bars ($2: how many) off the figures of locked series ($1).
+
+    Where SQL wrote past the program the figures are not those of the bars: then they are counted anew.
+    """
     return f"""
-        UPDATE series SET
-            bar_count = bar_count - $2::bigint,
-            first_ts = (SELECT min(ts) FROM {table} WHERE series_id = $1),
-            last_ts = (SELECT max(ts) FROM {table} WHERE series_id = $1),
-            version = version + 1, updated_at = next_second(updated_at)
-        WHERE id = $1
+        UPDATE series s SET
+            bar_count = CASE WHEN there.last IS NULL THEN 0
+                WHEN s.bar_count > f.gone THEN s.bar_count - f.gone
+                ELSE (SELECT count(*) FROM {table} p WHERE p.series_id = s.id) END,
+            first_ts = there.first, last_ts = there.last,
+            version = s.version + 1, updated_at = next_second(s.updated_at)
+        FROM unnest($1::int[], $2::bigint[]) AS f(id, gone)
+        CROSS JOIN LATERAL (
+            SELECT (SELECT min(ts) FROM {table} p WHERE p.series_id = f.id),
+                (SELECT max(ts) FROM {table} p WHERE p.series_id = f.id)
+            OFFSET 0  -- asked once, however often it is spoken of
+        ) AS there(first, last)
+        WHERE s.id = f.id
         """  # noqa: S608 # the table is one of ours
 
 
@@ -194,7 +205,7 @@ def _apply_sql(table: str) -> str:
 
 _TABLES = sorted({bar_table(interval) for interval in Interval})
 _DELETE = {table: _delete_sql(table) for table in _TABLES}
-_REFIGURE = {table: _refigure_sql(table) for table in _TABLES}
+_REFIGURE = {table: refigure_sql(table) for table in _TABLES}
 _APPLY = {table: _apply_sql(table) for table in _TABLES}
 
 

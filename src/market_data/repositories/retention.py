@@ -8,6 +8,7 @@ from market_data.db.session import Raw, Session, raw_connection
 from market_data.db.storage import read_storage
 from market_data.models import bar_table
 from market_data.repositories.market_price import BlockSpan
+from market_data.repositories.market_price_writer import refigure_sql
 from market_data.repositories.price_block import touch_span
 
 _EDGE = """
@@ -15,6 +16,10 @@ _EDGE = """
     WHERE hypertable_schema = current_schema() AND hypertable_name = $1 AND range_end <= $2
     """
 _LOCK = "SELECT id, interval FROM series WHERE interval = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE"
+_OTHERS = """
+    SELECT EXISTS (SELECT FROM series WHERE id <> ALL($1::int[]) AND id = ANY($2::int[]))
+    """
+_PATIENCE = "SET LOCAL lock_timeout = '5s'"  # while it waits for a reader, everybody else waits for it
 _DROP = "SELECT drop_chunks($1::text::regclass, older_than => $2::timestamptz)"
 _OLD_SERIES = "SELECT id FROM series WHERE interval = $1 AND first_ts < $2 ORDER BY id"
 
@@ -27,16 +32,6 @@ def _count_old_sql(table: str) -> str:
     return f"""
         SELECT count(*) FROM {table} p JOIN series s ON s.id = p.series_id
         WHERE s.interval = $1 AND p.ts < $2
-        """  # noqa: S608 # our own table
-
-
-def _refigure_sql(table: str) -> str:
-    return f"""
-        UPDATE series s SET bar_count = s.bar_count - f.gone,
-            first_ts = (SELECT min(ts) FROM {table} p WHERE p.series_id = s.id),
-            last_ts = (SELECT max(ts) FROM {table} p WHERE p.series_id = s.id),
-            version = s.version + 1, updated_at = next_second(s.updated_at)
-        FROM unnest($1::int[], $2::bigint[]) AS f(id, gone) WHERE s.id = f.id
         """  # noqa: S608 # our own table
 
 
@@ -61,7 +56,12 @@ class RetentionRepository:
     async def drop_chunks(self, intervals: Sequence[Interval], before: datetime) -> dict[Interval, int]:
         """Drop the chunks that hold only older bars, of these intervals of one table; return what they held.
 
-        The figures, versions and blocks of the series follow, so that readers see it as a deletion.
+        The figures, versions and blocks of the series follow, so that readers see it as a deletion. Nothing
+        is dropped where bars of other series came meanwhile.
+
+        Raises:
+            asyncpg.LockNotAvailableError: the chunks are in use.
+
         """
         raw, table = await self._raw(), bar_table(intervals[0])
         if table not in (await read_storage(raw)).hypertables:
@@ -69,14 +69,17 @@ class RetentionRepository:
         edge = await raw.fetchval(_EDGE, table, before)
         if edge is None:
             return {}
+        await raw.execute(_PATIENCE)
         of_series = {row[0]: Interval(row[1]) for row in await raw.fetch(_LOCK, list(intervals))}
         await raw.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")  # nor bars of new series
         counts = {row[0]: row[1] for row in await raw.fetch(_count_sql(table), edge)}
+        if await raw.fetchval(_OTHERS, list(of_series), list(counts)):
+            return {}
         await raw.execute(_DROP, table, edge)
-        await raw.execute(_refigure_sql(table), list(counts), list(counts.values()))
+        await raw.execute(refigure_sql(table), list(counts), list(counts.values()))
         gone = dict.fromkeys(intervals, 0)
-        for series_id, count in counts.items():
-            interval = of_series[series_id]
-            gone[interval] += count
-            await touch_span(raw, series_id, BlockSpan.of(interval, None, edge))
+        for series_id, interval in of_series.items():
+            if count := counts.get(series_id, 0):
+                gone[interval] += count
+                await touch_span(raw, series_id, BlockSpan.of(interval, None, edge))
         return gone

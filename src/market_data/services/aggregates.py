@@ -10,6 +10,8 @@ from market_data.db.session import Database
 from market_data.repositories.series import SeriesRepository
 
 _EVERY_SECONDS = 2.0
+_WITHOUT_SECONDS = 60.0
+"""Where there are no aggregates: the database may move into hypertables, and have some then."""
 
 _log = structlog.get_logger(__name__)
 
@@ -24,14 +26,17 @@ class BackgroundAggregates:
     async def _run(self) -> None:
         seen: object = None
         while True:
+            pause = _EVERY_SECONDS
             try:
                 changed = await self._changed()
-                if changed != seen and not await refresh_aggregates(self._database):
-                    return  # there are none
-                seen = changed
+                if changed != seen:
+                    if await refresh_aggregates(self._database):
+                        seen = changed
+                    else:
+                        pause = _WITHOUT_SECONDS
             except Exception as error:  # noqa: BLE001 # whatever it was: the next round tries again
                 _log.warning("aggregates were not refreshed", error=str(error), kind=type(error).__name__)
-            await asyncio.sleep(_EVERY_SECONDS)
+            await asyncio.sleep(pause)
 
     async def _changed(self) -> object:
         """Return what is another thing after every change of stored minutes."""

@@ -1,10 +1,12 @@
 """Retention: bars older than their interval's limit are removed; what is not named is kept for ever."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from market_data.core import clock
+from market_data.core.exceptions import ConcurrentChange
 from market_data.core.interval import Interval
 from market_data.db.session import Database
 from market_data.models import bar_table
@@ -45,8 +47,9 @@ class RetentionService:
         """Remove old bars: whole chunks of TimescaleDB at once, all else series by series; safe to repeat."""
         counts = dict.fromkeys(self._before, 0)
         for table in sorted({bar_table(interval) for interval in self._before}):
-            for interval, bars in (await self._drop_chunks(table)).items():
-                counts[interval] += bars
+            with suppress(ConcurrentChange):  # chunks in use cannot be dropped; their rows can be deleted
+                for interval, bars in (await self._drop_chunks(table)).items():
+                    counts[interval] += bars
         for interval, before in self._before.items():
             for series_id in await self._old_series(interval, before):
                 async with self._database.session() as session:
