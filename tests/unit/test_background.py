@@ -22,31 +22,36 @@ def refreshing(monkeypatch):
     """Answers of `refresh_aggregates`, one after another; an exception is raised."""
     answers: list[object] = []
     asked: list[object] = []
+    all_given = asyncio.Event()
 
     async def refresh(database) -> bool:
         asked.append(database)
         answer = answers.pop(0)
+        if not answers:
+            all_given.set()
+            monkeypatch.setattr(aggregates, "_EVERY_SECONDS", 60)
         if isinstance(answer, Exception):
             raise answer
         return bool(answer)
 
     monkeypatch.setattr(aggregates, "refresh_aggregates", refresh)
-    monkeypatch.setattr(aggregates, "_EVERY_SECONDS", 0)
-    return answers, asked
+    for pause in ("_EVERY_SECONDS", "_WITHOUT_SECONDS"):
+        monkeypatch.setattr(aggregates, pause, 0)
+    return answers, asked, all_given
 
 
-async def test_it_goes_on_after_a_failure_and_ends_where_there_are_no_aggregates(refreshing):
-    answers, asked = refreshing
-    answers += [True, OSError("gone"), True, False]
+async def test_it_goes_on_after_a_failure_and_where_there_are_no_aggregates_yet(refreshing):
+    answers, asked, all_given = refreshing
+    answers += [True, OSError("gone"), False, True]
     background = Changing("the database")
     async with asyncio.timeout(10):
-        await background._task
-    assert asked == ["the database"] * 4
+        await all_given.wait()
     await background.close()
+    assert asked == ["the database"] * 4
 
 
 async def test_nothing_is_refreshed_while_nothing_changes(refreshing, monkeypatch):
-    answers, asked = refreshing
+    answers, asked, _ = refreshing
     answers += [True]
     looked = asyncio.Event()
 
