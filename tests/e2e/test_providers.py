@@ -57,6 +57,24 @@ CASES = [
     ),
     Case("binance", "BINANCE_", 2, ('"42613.56000000"', '"42613.57000000"'), ('"42775.00000000"', '"42,5"')),
     Case("ecb", "ECB_", 4, ("1.0953", "1.0954"), ("1.0953", "1.09x3")),
+    Case(
+        "polygon",
+        "POLYGON_",
+        2,
+        ('"o": 182.15', '"o": 182.16'),
+        ('"h": 183.0872', '"h": 3.0872'),
+        ("--exchange", "XNAS"),
+    ),
+    Case(
+        "alpaca",
+        "ALPACA_",
+        2,
+        ('"o": 184.22', '"o": 184.23'),
+        ('"h": 185.88', '"h": 5.88'),
+        ("--exchange", "XNAS"),
+    ),
+    Case("stooq", "STOOQ_", 2, ("180.963", "180.964"), ("181.202", "n/a"), ("--exchange", "XNAS")),
+    Case("twelvedata", "TWELVE_DATA_", 2, ('"181.91"', '"181.92"'), ('"181.91"', '"n/a"')),
     Case("yahoo", "YAHOO_", 2, ("172.75", "172.76"), ("172.75", "999.5"), unfinished=1),
 ]
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.provider)

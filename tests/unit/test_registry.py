@@ -93,7 +93,7 @@ def test_names_are_found_however_they_are_written(name):
 
 
 def test_an_unknown_name_is_told_with_the_known_ones():
-    with pytest.raises(ProviderNotFound, match=r"known are alphavantage, binance, .*yahoo"):
+    with pytest.raises(ProviderNotFound, match=r"known are alpaca, alphavantage, binance, .*yahoo"):
         find_provider("bloomberg")
 
 
