@@ -67,6 +67,24 @@ CASES = [
         ('"43650.0"', '"43,6"'),
         unfinished=1,
     ),
+    Case(
+        "polygon",
+        "POLYGON_",
+        2,
+        ('"o": 182.15', '"o": 182.16'),
+        ('"h": 183.0872', '"h": 3.0872'),
+        ("--exchange", "XNAS"),
+    ),
+    Case(
+        "alpaca",
+        "ALPACA_",
+        2,
+        ('"o": 184.22', '"o": 184.23'),
+        ('"h": 185.88', '"h": 5.88'),
+        ("--exchange", "XNAS"),
+    ),
+    Case("stooq", "STOOQ_", 2, ("180.963", "180.964"), ("181.202", "n/a"), ("--exchange", "XNAS")),
+    Case("twelvedata", "TWELVE_DATA_", 2, ('"181.91"', '"181.92"'), ('"181.91"', '"n/a"')),
     Case("yahoo", "YAHOO_", 2, ("172.75", "172.76"), ("172.75", "999.5"), unfinished=1),
 ]
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.provider)

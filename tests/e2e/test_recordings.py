@@ -18,15 +18,8 @@ from tests.support.vendor import Question, Reply, serving
 pytestmark = needs_shared_data
 
 TELLING = {
-    "function",
-    "symbol",
-    "interval",
-    "datatype",
-    "startTime",
-    "period1",
-    "period2",
-    "pair",
-    "granularity",
+    *("function", "symbol", "interval", "datatype", "startTime", "period1", "period2"),
+    *("pair", "granularity", "s", "format", "resampleFreq"),
 }
 """Parameters that tell one recording from another; what else was sent then and now may differ."""
 
@@ -53,6 +46,16 @@ def of_csv(body: bytes) -> bytes:
     assert rows[3][4] != rows[3][1]
     rows[3][4] = rows[3][1]
     return "\r\n".join(map(",".join, rows)).encode()
+
+
+def of_table(body: bytes) -> bytes:
+    return b"".join(line + b"\n" for line in of_csv(body).split(b"\r\n"))
+
+
+def of_prices(body: bytes) -> bytes:
+    days = json.loads(body)
+    days[1]["close"] = days[1]["open"]
+    return json.dumps(days).encode()
 
 
 def of_klines(body: bytes) -> bytes:
@@ -151,6 +154,23 @@ RECORDED = [
         "coinbase/exchange_candles_BTC-USD_1m.json",
     ),
     Recorded("ecb", "ECB_BASE_URL", ("EURUSD",), 6983, of_archive, "ecb/eurofxref-hist_2026-04-13.zip"),
+    Recorded("stooq", "STOOQ_BASE_URL", ("eurusd",), 4125, of_table, "stooq/eurusd_d.csv"),
+    Recorded(
+        "stooq",
+        "STOOQ_BASE_URL",
+        ("aapl.us", "--exchange", "XNAS"),
+        4098,
+        of_table,
+        "stooq/aapl_us_d.csv",
+    ),
+    Recorded(
+        "tiingo",
+        "TIINGO_BASE_URL",
+        ("GOOGL", "--start", "2015-01-01", "--end", "2015-01-06"),
+        2,
+        of_prices,
+        "tiingo/GOOGL_daily_2015.body.json",
+    ),
     Recorded(
         "kraken",
         "KRAKEN_BASE_URL",
@@ -171,7 +191,7 @@ RECORDED = [
 ]
 
 
-@pytest.mark.parametrize("one", RECORDED, ids=lambda one: one.provider)
+@pytest.mark.parametrize("one", RECORDED, ids=lambda one: f"{one.provider} {one.args[0]}")
 def test_real_answers_twice_and_one_value_changed(one, here):
     changed = False
 
@@ -180,7 +200,8 @@ def test_real_answers_twice_and_one_value_changed(one, here):
         body = read(file)
         return Reply(one.change(body) if changed and file == one.changed_file else body)
 
-    here.setenv("ALPHA_VANTAGE_API_KEY", "demo")
+    for prefix in ("ALPHA_VANTAGE", "STOOQ", "TIINGO"):
+        here.setenv(f"{prefix}_API_KEY", "demo")
     with serving(answer) as vendor:
         here.setenv(one.variable, vendor.url)
         seen = []

@@ -61,7 +61,7 @@ class _Bar(msgspec.Struct):
 
 
 class _Bars(msgspec.Struct):
-    bars: dict[str, list[_Bar]] | None
+    bars: dict[str, list[msgspec.Raw]] | None
     next_page_token: str | None
 
 
@@ -109,9 +109,9 @@ class AlpacaClient(ProviderClient):
         listing = Listing(symbol=symbol, asset_class=AssetClass.EQUITY, currency="USD", timezone=_NEW_YORK)
         last, empty, seen = "", 0, set[str]()
         while True:
-            found, token = await self._page(params, last)
+            found, texts, token = await self._page(params, last)
             if found:
-                yield Page(rows=_rows(found), listing=listing, timezone=_NEW_YORK)
+                yield Page(rows=_rows(found, texts), listing=listing, timezone=_NEW_YORK)
                 last, empty = found[-1].t, 0
             else:
                 empty += 1
@@ -148,7 +148,7 @@ class AlpacaClient(ProviderClient):
             "feed": self._settings.feed,
         }
 
-    async def _page(self, params: _Params, last: str) -> tuple[list[_Bar], str | None]:
+    async def _page(self, params: _Params, last: str) -> tuple[list[_Bar], list[msgspec.Raw], str | None]:
         settings, symbol = self._settings, params["symbols"]
         headers = {"APCA-API-KEY-ID": settings.key}
         if settings.api_secret:
@@ -156,30 +156,31 @@ class AlpacaClient(ProviderClient):
         answer = await self.http.get("/v2/stocks/bars", params, headers=headers, explain=self._explain)
         try:
             page = msgspec.json.decode(answer.body, type=_Bars)
+            texts = [text for bars in (page.bars or {}).values() for text in bars]
+            found = msgspec.json.decode(b"[" + b",".join(texts) + b"]", type=list[_Bar])
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise self.error(MalformedAnswer, f"sent no bars: {exc}") from exc
-        bars = page.bars or {}
-        if others := ", ".join(name[:40] for name in bars if name != symbol):
+        if others := ", ".join(name[:40] for name in page.bars or {} if name != symbol):
             raise self.error(MalformedAnswer, f"{others[:80]} came for {symbol}")
-        found = next(iter(bars.values()), [])
         if params["sort"] == "asc" and any(
             later <= earlier for earlier, later in pairwise([last, *(bar.t for bar in found)])
         ):
             raise self.error(MalformedAnswer, "sent bars that repeat or go backwards")
-        return found, page.next_page_token or None
+        return found, texts, page.next_page_token or None
 
     async def _require(self, request: BarRequest, symbol: str, end: datetime) -> None:
         """Tell a symbol without bars in a range from one that has none at all."""
         params = self._params(request, symbol) | {"start": _text(_BEGINNING), "end": _until(end)}
-        found, _ = await self._page(params | {"sort": "desc", "limit": 1}, "")
+        found, *_ = await self._page(params | {"sort": "desc", "limit": 1}, "")
         if not found:
             raise self.error(SymbolNotFound, f"has no bars of {symbol}")
 
     def _explain(self, answer: Answer) -> ProviderError | None:
         try:
-            text = msgspec.json.decode(answer.body, type=_Refusal).message[:300]
+            said = msgspec.json.decode(answer.body, type=_Refusal).message[:300]
         except (msgspec.DecodeError, UnicodeDecodeError):
-            text = answer.excerpt
+            said = answer.excerpt
+        text = f"answered {answer.status}: {said}"
         if answer.status == 429:
             after = answer.retry_after
             reset = answer.headers.get("x-ratelimit-reset", "")
@@ -202,11 +203,11 @@ def _until(end: datetime) -> str:
     return _text(end - timedelta(seconds=1))
 
 
-def _rows(bars: list[_Bar]) -> RawBars:
+def _rows(bars: list[_Bar], texts: list[msgspec.Raw]) -> RawBars:
     columns = [[getattr(bar, name) for bar in bars] for name in "ohlcv"]
     *prices, volume = (numbers(column, len(bars)) for column in columns)
 
     def text(row: int) -> str:
-        return msgspec.json.encode(bars[row]).decode()
+        return bytes(texts[row]).decode("utf-8", "replace")
 
     return raw_bars(wall_times([f"{bar.t[:10]} {bar.t[11:19]}" for bar in bars]), prices, volume, text)

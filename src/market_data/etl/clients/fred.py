@@ -1,8 +1,8 @@
 """FRED: economic series of the Federal Reserve Bank of St. Louis, one value a period; needs a free key.
 
 https://fred.stlouisfed.org/docs/api/fred/series_observations.html
-A value is open, high, low and close at once, in the series' own units: its currency is XXX, none. A series
-has one frequency and is given at the interval of that name alone, never averaged; quarters and years have
+A value is open, high, low and close at once, in the series' own units: its currency is NONE. A series has
+one frequency and is given at the interval of that name alone, never averaged; quarters and years have
 none. A period without a value (`.`) has no bar. Months are labelled by their first day, weeks by the day they
 end on; they count to the week from Monday on that holds that day. Values are the newest, and often revised.
 Observations are recorded; the description of a series and the refusals follow the documentation.
@@ -33,8 +33,8 @@ from market_data.etl.provider import BarRequest, KeyedSettings, Listing, Page, P
 from market_data.etl.raw import RawBars
 
 _LIMIT = 100_000
-_NONE = "XXX"
-"""ISO 4217 for transactions without a currency: units are percent, dollars, thousands of people."""
+_NONE = "NONE"
+"""In place of a currency: the units are percent, dollars to a euro, thousands of people."""
 _FREQUENCIES = {Interval.D1: "D", Interval.W1: "W", Interval.MO1: "M"}
 
 _Day = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]

@@ -65,7 +65,7 @@ class _Aggregates(msgspec.Struct):
     ticker: str
     adjusted: bool
     results_count: int = msgspec.field(name="resultsCount")
-    results: list[_Bar] = msgspec.field(default_factory=list)
+    results: list[msgspec.Raw] = msgspec.field(default_factory=list)
     next_url: str | None = None
 
 
@@ -110,10 +110,11 @@ class PolygonClient(ProviderClient):
         path, params = _first(request, start, end)
         last, empty, seen = -1, 0, {path}
         while True:
-            found = await self._aggregates(request, path, params, last)
-            if found.results:
-                yield Page(rows=_rows(found.results), listing=listing, timezone=listing.timezone)
-                last, empty = found.results[-1].t, 0
+            found, bars = await self._aggregates(request, path, params, last)
+            if bars:
+                rows = _rows(bars, found.results)
+                yield Page(rows=rows, listing=listing, timezone=listing.timezone)
+                last, empty = bars[-1].t, 0
             else:
                 empty += 1
             if found.next_url is None or last >= end.timestamp() * 1000:
@@ -134,25 +135,26 @@ class PolygonClient(ProviderClient):
 
     async def _aggregates(
         self, request: BarRequest, path: str, params: dict[str, str], last: int
-    ) -> _Aggregates:
+    ) -> tuple[_Aggregates, list[_Bar]]:
         answer = await self._get(path, params)
         try:
             found = msgspec.json.decode(answer.body, type=_Aggregates)
+            bars = msgspec.json.decode(b"[" + b",".join(found.results) + b"]", type=list[_Bar])
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise self._refusal(answer) or self.error(MalformedAnswer, f"sent no aggregates: {exc}") from exc
-        stamps = [last, *(bar.t for bar in found.results)]
+        stamps = [last, *(bar.t for bar in bars)]
         if found.status not in {"OK", "DELAYED"}:
             raise self._refusal(answer) or self.error(MalformedAnswer, f"is in state {found.status[:40]!r}")
         if found.ticker != request.symbol:
             text = f"{found.ticker[:40]!r} came for {request.symbol[:40]!r}"
         elif found.adjusted:
             text = "sent adjusted prices where those as traded were asked"
-        elif found.results_count != len(found.results):
-            text = f"sent {len(found.results)} bars of {found.results_count}"
+        elif found.results_count != len(bars):
+            text = f"sent {len(bars)} bars of {found.results_count}"
         elif any(later <= earlier for earlier, later in pairwise(stamps)):
             text = "sent bars that repeat or go backwards"
         else:
-            return found
+            return found, bars
         raise self.error(MalformedAnswer, text)
 
     async def _require(self, symbol: str) -> None:
@@ -211,11 +213,11 @@ def _first(request: BarRequest, start: datetime, end: datetime) -> tuple[str, di
     return path, {"adjusted": "false", "sort": "asc", "limit": str(_LIMIT)}
 
 
-def _rows(bars: list[_Bar]) -> RawBars:
+def _rows(bars: list[_Bar], texts: list[msgspec.Raw]) -> RawBars:
     columns = [[getattr(bar, name) for bar in bars] for name in "ohlcv"]
     *prices, volume = (numbers(column, len(bars)) for column in columns)
 
     def text(row: int) -> str:
-        return msgspec.json.encode(bars[row]).decode()
+        return bytes(texts[row]).decode("utf-8", "replace")
 
     return raw_bars(epochs([bar.t for bar in bars], "ms"), prices, volume, text)

@@ -109,10 +109,10 @@ class TiingoClient(ProviderClient):
         meta = self._meta(request, await self._get(path, {}))
         params = {"format": "json", "resampleFreq": _FREQUENCIES[request.interval]}
         params |= self._range(request, meta)
-        bars = self._bars(await self._get(f"{path}/prices", params))
-        if bars:
+        rows = self._rows(await self._get(f"{path}/prices", params))
+        if len(rows):
             listing = _listing(meta)
-            yield Page(rows=_rows(bars), listing=listing, timezone=listing.timezone, wall_clock=True)
+            yield Page(rows=rows, listing=listing, timezone=listing.timezone, wall_clock=True)
 
     async def _get(self, path: str, params: dict[str, str]) -> Answer:
         key = self.settings.key if isinstance(self.settings, KeyedSettings) else ""
@@ -140,14 +140,15 @@ class TiingoClient(ProviderClient):
             found["endDate"] = _day(request.interval.ceil_instant(request.end) - timedelta(days=1))
         return found
 
-    def _bars(self, answer: Answer) -> list[_Bar]:
+    def _rows(self, answer: Answer) -> RawBars:
         try:
+            texts = msgspec.json.decode(answer.body, type=list[msgspec.Raw])
             bars = msgspec.json.decode(answer.body, type=list[_Bar])
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise self._explain(answer) or self.error(MalformedAnswer, f"sent no bars: {exc}") from exc
         if any(later.date <= earlier.date for earlier, later in pairwise(bars)):
             raise self.error(MalformedAnswer, "sent bars that repeat or go backwards")
-        return bars
+        return _rows(bars, texts)
 
     def _explain(self, answer: Answer) -> ProviderError | None:
         try:
@@ -184,11 +185,11 @@ def _listing(meta: _Meta) -> Listing:
     )
 
 
-def _rows(bars: list[_Bar]) -> RawBars:
+def _rows(bars: list[_Bar], texts: list[msgspec.Raw]) -> RawBars:
     columns = [[getattr(bar, name) for bar in bars] for name in ("open", "high", "low", "close", "volume")]
     *prices, volume = (numbers(column, len(bars)) for column in columns)
 
     def text(row: int) -> str:
-        return msgspec.json.encode(bars[row]).decode()
+        return bytes(texts[row]).decode("utf-8", "replace")
 
     return raw_bars(wall_times([bar.date[:10] for bar in bars]), prices, volume, text)
