@@ -1,9 +1,11 @@
 """A backup brings everything back, on every home, and refuses what would not."""
 
 import asyncio
+import secrets
 
 import asyncpg
 import pytest
+from sqlalchemy.engine import make_url
 
 from market_data.core.config import get_settings
 from market_data.core.exceptions import StorageError
@@ -112,6 +114,45 @@ async def test_a_missing_program_is_named(filled, tmp_path, monkeypatch):
     with pytest.raises(StorageError, match=r"no pg_dump of PostgreSQL .* install postgresql-client-"):
         await backup.backup(filled, tmp_path / "all.dump")
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_environment_leads_to_no_other_server(filled, tmp_path, monkeypatch):
+    monkeypatch.setenv("PGSERVICE", "another")
+    monkeypatch.setenv("PGHOSTADDR", "192.0.2.1")
+    assert await backup.backup(filled, tmp_path / "all.dump") == 12_000
+
+
+@pytest.fixture
+async def owned(other):
+    """An empty database of somebody who is no superuser and makes no roles; the one needed is there."""
+    name = f"test_{secrets.token_hex(6)}"
+    url = make_url(other.url)
+    raw = await other.connect()
+    await raw.execute(backup._ROLE)
+    await raw.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'; ALTER DATABASE {url.database} OWNER TO {name}")
+    theirs = Database(url.set(username=name, password="x").render_as_string(hide_password=False))
+    yield theirs
+    await theirs.close()
+    await raw.execute(
+        f"REASSIGN OWNED BY {name} TO CURRENT_USER; ALTER DATABASE {url.database} OWNER TO CURRENT_USER; "
+        f"DROP OWNED BY {name}; DROP ROLE {name}"
+    )
+    await raw.close()
+
+
+@pytest.mark.homes("plain")
+async def test_an_ordinary_owner_restores(filled, owned, tmp_path):
+    await backup.backup(filled, tmp_path / "all.dump")
+    assert await backup.restore(owned, tmp_path / "all.dump") == 12_000
+    await migrations.upgrade(owned)
+    await upsert(owned, {SeriesKey(1, Interval.H1, "s", Basis.RAW): bars({START + 5000 * DAY: 2.0})})
+
+
+@pytest.mark.homes("timescale-apache", "timescale-full")
+async def test_an_ordinary_owner_is_told_who_restores(filled, owned, tmp_path):
+    await backup.backup(filled, tmp_path / "all.dump")
+    with pytest.raises(StorageError, match="only a superuser"):
+        await backup.restore(owned, tmp_path / "all.dump")
 
 
 def test_the_commands(apple, here, empty_url, tmp_path):

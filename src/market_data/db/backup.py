@@ -6,9 +6,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
+
 from market_data.core.exceptions import StorageError
 from market_data.db.embedded.binaries import find_client
 from market_data.db.session import Database, Raw, engine_url
+
+_ELSEWHERE = {"PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR"}
 
 OnBytes = Callable[[int], None]
 """Told how large a backup is by now."""
@@ -26,7 +30,9 @@ _COUNTED = """
     """
 _ROLE = """
     DO $$ BEGIN
-        CREATE ROLE market_data_reader NOLOGIN;
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'market_data_reader') THEN
+            CREATE ROLE market_data_reader NOLOGIN;
+        END IF;
     EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
     END $$
     """
@@ -79,7 +85,7 @@ async def restore(database: Database, source: Path) -> int:
         if not await raw.fetchval(_IS_EMPTY):
             raise StorageError("this database is not empty: restore into a new one (CREATE DATABASE ...)")
         listed = await _run(database, raw, "pg_restore", ["--list", str(source)])
-        await raw.execute(_ROLE)
+        await _make_role(raw)
         options = ["--single-transaction", "--exit-on-error", "--no-owner", "--dbname=", str(source)]
         async with _restoring(raw) if " EXTENSION - timescaledb" in listed else _as_is():
             await _run(database, raw, "pg_restore", options)
@@ -94,6 +100,17 @@ async def restore(database: Database, source: Path) -> int:
         await raw.close()
 
 
+async def _make_role(raw: Raw) -> None:
+    """Make the role that the backup grants the views to; those who may not create one may have it already."""
+    try:
+        await raw.execute(_ROLE)
+    except asyncpg.InsufficientPrivilegeError:
+        raise StorageError(
+            "the role of DATABASE_URL may not create market_data_reader, which the backup grants views to: "
+            "have an administrator CREATE ROLE market_data_reader NOLOGIN"
+        ) from None
+
+
 @asynccontextmanager
 async def _as_is() -> AsyncIterator[None]:
     yield
@@ -106,8 +123,13 @@ async def _restoring(raw: Raw) -> AsyncIterator[None]:
         raise StorageError(
             "this backup holds TimescaleDB's tables: restore it on a server that has TimescaleDB"
         )
-    await raw.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-    await raw.fetchval("SELECT timescaledb_pre_restore()")
+    try:
+        await raw.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        await raw.fetchval("SELECT timescaledb_pre_restore()")
+    except asyncpg.InsufficientPrivilegeError:
+        raise StorageError(
+            "TimescaleDB lets only a superuser restore its tables: name one in DATABASE_URL for this command"
+        ) from None
     try:
         yield
     finally:
@@ -127,7 +149,7 @@ async def _run(
     process = await asyncio.create_subprocess_exec(
         found,
         *options,
-        env={**os.environ, **_address(database.url)},
+        env={**_environment(), **_address(database.url)},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -148,13 +170,18 @@ async def _run(
     return out.decode(errors="replace")
 
 
+def _environment() -> Mapping[str, str]:
+    """Return this process's own, without what would lead libpq to another server than the address names."""
+    return {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+
+
 def _address(url: str) -> Mapping[str, str]:
     """Return a database's address as libpq's variables: what others see of a process shows no password."""
     parsed = engine_url(url)
     query = {name: value for name, value in parsed.query.items() if isinstance(value, str)}
     told = {
-        "PGHOST": parsed.host,
-        "PGPORT": str(parsed.port) if parsed.port else None,
+        "PGHOST": parsed.host or query.get("host"),
+        "PGPORT": str(parsed.port) if parsed.port else query.get("port"),
         "PGUSER": parsed.username,
         "PGPASSWORD": parsed.password,
         "PGDATABASE": parsed.database,
