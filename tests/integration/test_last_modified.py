@@ -1,6 +1,6 @@
 """Dates of answers: they confirm a copy only where no other answer can have had the same one."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 
 import pytest
@@ -78,3 +78,27 @@ async def test_a_date_confirms_nothing_told_of_the_instrument_since(client, data
     again = await ask(client, {"If-Modified-Since": first.headers["last-modified"]})
     assert again.status_code == 200
     assert again.json()["symbols"]["ACME"][name] == value
+
+
+async def test_a_second_series_may_change_within_the_same_second(client, acme, database):
+    """Of several series the last change counts: while its second lasts, another may change in it as well."""
+    await add_instrument(client, "OTHER")
+    await store(client, days(3), symbol="OTHER")
+    moment = datetime.now(UTC).replace(microsecond=0)
+    await touch(database, "ACME", moment + timedelta(milliseconds=1))
+    await touch(database, "OTHER", CHANGED)
+    held = (await ask(client, symbols="ACME,OTHER")).headers.get("last-modified")
+    await store(client, days(3, close=77.0), symbol="OTHER")
+    await touch(database, "OTHER", moment + timedelta(milliseconds=2))
+    assert (await ask(client, {"If-Modified-Since": held or ""}, symbols="ACME,OTHER")).status_code == 200
+
+
+async def touch(database, symbol, then):
+    async with database.engine.begin() as connection:
+        of = "(SELECT id FROM instrument WHERE symbol = :symbol)"
+        for statement in (
+            f"UPDATE series SET updated_at = :then WHERE instrument_id IN {of}",
+            f"UPDATE instrument SET updated_at = '2020-01-01' WHERE id IN {of}",
+        ):
+            values = {"symbol": symbol} | ({"then": then} if ":then" in statement else {})
+            await connection.execute(text(statement), values)

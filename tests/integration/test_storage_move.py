@@ -1,5 +1,7 @@
 """Moving into hypertables loses nothing when it is cut short, and keeps what others hung on the tables."""
 
+import asyncio
+
 import asyncpg
 import pytest
 
@@ -7,6 +9,7 @@ from market_data.core.exceptions import StorageError
 from market_data.core.interval import Interval
 from market_data.db import storage_move
 from market_data.db.storage import CHUNKS
+from market_data.repositories.market_price import SeriesRange
 from tests.integration.test_storage import (
     HYPERTABLES,
     NONE,
@@ -19,6 +22,7 @@ from tests.integration.test_storage import (
     storage_of,
 )
 from tests.support.bars import fetch, upsert
+from tests.support.reading import read
 
 __all__ = ["fresh", "plain"]
 pytestmark = HYPERTABLES
@@ -92,3 +96,25 @@ async def test_what_would_have_to_be_dropped_is_named(plain):
     await storage_move.upgrade_storage(plain, NONE)
     with pytest.raises(asyncpg.UndefinedTableError):
         await execute(plain, "SELECT FROM theirs")
+
+
+async def test_a_reader_who_waits_for_the_exchange_sees_all(plain, monkeypatch):
+    """Its snapshot is older than the exchange, and must not be older than the last of the copy."""
+    finish, exchange, waiting = storage_move._Move._finish, storage_move.change_places, []
+
+    async def after_a_late_write(self):
+        if self._table == "market_price_intraday":
+            await upsert(plain, {key(1): spread(2100)})
+        return await finish(self)
+
+    async def while_one_waits(raw, table, other):
+        if table == "market_price_intraday":
+            await raw.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            waiting.append(asyncio.create_task(read(plain, Interval.M1, [SeriesRange(0, 2)])))
+            await asyncio.sleep(0.5)
+        await exchange(raw, table, other)
+
+    monkeypatch.setattr(storage_move._Move, "_finish", after_a_late_write)
+    monkeypatch.setattr(storage_move, "change_places", while_one_waits)
+    await storage_move.upgrade_storage(plain, NONE)
+    assert len(await waiting[0]) == 2100

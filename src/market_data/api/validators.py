@@ -1,7 +1,7 @@
 """Whether a client's copy is still good, and how long caches may believe so (RFC 9110 and RFC 9111)."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
 
@@ -50,6 +50,7 @@ def validators_of(page: PricePage, format_name: str, coding: str | None) -> Vali
     tag = f'"{page.validator}-{format_name}{f"-{coding}" if coding else ""}"'
     changed = page.updated_at
     date = None
-    if changed is not None and changed <= clock.now():  # many changes of a second are told in the next ones
+    # Changes of a series that share a second are told in the next ones; those of others may still come in it.
+    if changed is not None and changed.replace(microsecond=0) + timedelta(seconds=1) <= clock.now():
         date = _http_date(changed)
     return Validators(tag, date, page.is_settled)

@@ -101,14 +101,15 @@ async def upgrade_storage(
             "shared_preload_libraries, restart the server, and let an administrator run "
             "CREATE EXTENSION timescaledb in this database"
         )
-    raw = await database.connect()
+    raw, holder = await database.connect(), await database.connect()
     try:
         if not await raw.fetchval("SELECT pg_try_advisory_lock($1)", MOVE_LOCK):
             raise StorageError("another process changes the storage of this database: wait until it is done")
         plain = (await read_storage(raw)).plain_tables
-        moved = [await _Move(raw, table).run(on_series) for table in plain]
+        moved = [await _Move(raw, holder, table).run(on_series) for table in plain]
         await raw.execute("DROP SCHEMA IF EXISTS market_data_move CASCADE")
     finally:
+        await holder.close()
         await raw.close()
     await arrange(database, layout)
     await refresh_aggregates(database)
@@ -118,8 +119,9 @@ async def upgrade_storage(
 class _Move:
     """Moves one table."""
 
-    def __init__(self, raw: Raw, table: str) -> None:
+    def __init__(self, raw: Raw, holder: Raw, table: str) -> None:
         self._raw = raw
+        self._holder = holder
         self._table = table
         self._into = f"market_data_move.{table}"
         self._bars = 0
@@ -189,12 +191,14 @@ class _Move:
             if attempt:
                 await asyncio.sleep(_BETWEEN_SECONDS)
             try:
-                async with self._raw.transaction():
-                    await self._raw.execute("SET LOCAL lock_timeout = '2s'")
-                    await self._raw.execute(f"LOCK TABLE {self._table} IN SHARE ROW EXCLUSIVE MODE")
-                    await self._copy_touched()
+                async with self._holder.transaction():
+                    await self._holder.execute("SET LOCAL lock_timeout = '2s'")
+                    await self._holder.execute(f"LOCK TABLE {self._table} IN SHARE ROW EXCLUSIVE MODE")
+                    # Committed before: a snapshot of one who waits for the exchange must have all of it.
+                    async with self._raw.transaction():
+                        await self._copy_touched()
                     bars = await self._count()
-                    await change_places(self._raw, self._table, self._into)
+                    await change_places(self._holder, self._table, self._into)
                     return bars
             except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
                 continue
