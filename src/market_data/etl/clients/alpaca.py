@@ -82,7 +82,10 @@ class AlpacaSettings(KeyedSettings):
 
 
 class AlpacaClient(ProviderClient):
-    """Symbols are tickers such as `AAPL` and `BRK.B`."""
+    """Symbols are tickers such as `AAPL` and `BRK.B`. `ALPACA_API_SECRET` is needed beside the key.
+
+    Bars of all feeds are filed under one source: choose the feed once.
+    """
 
     spec = ProviderSpec(
         name="alpaca",
