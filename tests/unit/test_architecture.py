@@ -226,7 +226,7 @@ FORBIDDEN = {
     "a package index": re.compile(
         r"(index-url|trusted-host|find-links)[ =]+[a-z]\S*[.:]\S*|https?://\S+/simple\b"
     ),
-    "unfinished work": re.compile(r"\b(TO" + r"DO|FIX" + r"ME)\b"),
+    "unfinished work": re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b"),
 }
 
 
