@@ -78,8 +78,8 @@ class RetentionRepository:
         await raw.execute(_DROP, table, edge)
         await raw.execute(refigure_sql(table), list(counts), list(counts.values()))
         gone = dict.fromkeys(intervals, 0)
-        for series_id, interval in of_series.items():
-            if count := counts.get(series_id, 0):
-                gone[interval] += count
-                await touch_span(raw, series_id, BlockSpan.of(interval, None, edge))
+        for series_id in sorted(of_series.keys() & counts.keys()):
+            interval = of_series[series_id]
+            gone[interval] += counts[series_id]
+            await touch_span(raw, series_id, BlockSpan.of(interval, None, edge))
         return gone
