@@ -12,20 +12,9 @@ from market_data.core.exceptions import SchemaMismatch
 from market_data.db import migrations
 from market_data.db.aggregates import AGGREGATES
 from market_data.db.session import Database
+from tests.support.views import VIEWS
 
 REVISIONS = ["0001", "0002", "0003", "0004"]
-VIEWS = [
-    "v_freshness",
-    "v_growth",
-    "v_instrument",
-    "v_latest",
-    "v_price",
-    "v_rejection",
-    "v_rejection_reason",
-    "v_run",
-    "v_series",
-    "v_storage",
-]
 TABLES = [
     "alembic_version",
     "ingestion_run",

@@ -4,6 +4,7 @@ import asyncpg
 import pytest
 
 from tests.support.dashboards import as_owner, login
+from tests.support.views import VIEWS
 
 READABLE = {
     "bar_end",
@@ -16,25 +17,13 @@ READABLE = {
     "rolling_volatility",
     "storage",
 }
-VIEWS = {
-    "v_freshness",
-    "v_growth",
-    "v_instrument",
-    "v_latest",
-    "v_price",
-    "v_rejection",
-    "v_rejection_reason",
-    "v_run",
-    "v_series",
-    "v_storage",
-}
 # What an extension brings is its own affair.
 NOT_OF_AN_EXTENSION = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = o.oid AND d.deptype = 'e')"
 KEY = "1, '1d', 'ecb', 'raw', '2020-01-01', '2020-02-01'"
 
 
 async def test_what_it_may_read_are_the_views(home, grafana):
-    views = VIEWS | ({"v_price_aggregate"} if home.name == "timescale-full" else set())
+    views = set(VIEWS) | ({"v_price_aggregate"} if home.name == "timescale-full" else set())
     rights = await grafana.fetch(
         f"""
         SELECT o.relname, right_to

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import asyncpg
@@ -87,7 +87,7 @@ async def restore(database: Database, source: Path) -> int:
         listed = await _run(database, raw, "pg_restore", ["--list", str(source)])
         await _make_role(raw)
         options = ["--single-transaction", "--exit-on-error", "--no-owner", "--dbname=", str(source)]
-        async with _restoring(raw) if " EXTENSION - timescaledb" in listed else _as_is():
+        async with _restoring(raw) if " EXTENSION - timescaledb" in listed else nullcontext():
             await _run(database, raw, "pg_restore", options)
         told, counted = await raw.fetchval(_TOLD), await raw.fetchval(_COUNTED)
         if told != counted:
@@ -109,11 +109,6 @@ async def _make_role(raw: Raw) -> None:
             "the role of DATABASE_URL may not create market_data_reader, which the backup grants views to: "
             "have an administrator CREATE ROLE market_data_reader NOLOGIN"
         ) from None
-
-
-@asynccontextmanager
-async def _as_is() -> AsyncIterator[None]:
-    yield
 
 
 @asynccontextmanager
