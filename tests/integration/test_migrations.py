@@ -14,17 +14,23 @@ from market_data.db.aggregates import AGGREGATES
 from market_data.db.session import Database
 from tests.support.views import VIEWS
 
-REVISIONS = ["0001", "0002", "0003", "0004"]
+REVISIONS = ["0001", "0002", "0003", "0004", "0005"]
 TABLES = [
     "alembic_version",
+    "calendar_override",
+    "coverage",
     "ingestion_run",
     "instrument",
     "market_price_daily",
     "market_price_intraday",
     "price_block",
+    "provider_budget",
+    "provider_quota",
     "provider_symbol",
     "rejection",
+    "schedule",
     "series",
+    "subscription",
 ]
 REFUSED = (
     asyncpg.InsufficientPrivilegeError,

@@ -49,3 +49,50 @@ class SymbolStatus(StrEnum):
     EMPTY = "empty"
     NOT_FOUND = "not_found"
     AMBIGUOUS = "ambiguous"
+
+
+class ScheduleTask(StrEnum):
+    """What a schedule does when it is due."""
+
+    SYNC = "sync"
+    """Bring its subscriptions up to date."""
+    REPAIR = "repair"
+    """Fill the gaps of all subscriptions."""
+    RETENTION = "retention"
+    """Remove bars older than `RETENTION_DAYS` allows, and the queue's old log."""
+
+
+class JobKind(StrEnum):
+    """What a job in the queue does."""
+
+    SYNC = "sync"
+    """Bring one subscription up to date."""
+    FETCH = "fetch"
+    """Pull what somebody asked for once."""
+    REPAIR = "repair"
+    """Fill the gaps of one series."""
+    RETENTION = "retention"
+    """Remove what is too old."""
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; one that ended well is a run and no job any more."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FAILED = "failed"
+    """A dead letter: given up, kept until it is retried or cancelled."""
+
+
+class CoverageState(StrEnum):
+    """What is known of a stretch of a series."""
+
+    PRESENT = "present"
+    NO_TRADE = "no_trade"
+    """Its source was asked and has nothing there."""
+    MISSING = "missing"
+    """Bars are expected, and nobody knows why they are not there."""
+    FAILED = "failed"
+    """Its source was asked and gave no usable answer."""
+    NOT_YET = "not_yet"
+    """Not final yet."""

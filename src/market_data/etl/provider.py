@@ -7,7 +7,7 @@ declared data (`ProviderSpec`), from which settings, documentation, command line
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 import httpx2
@@ -82,6 +82,14 @@ class KeyedSettings(ProviderSettings):
         return self.api_key.get_secret_value().strip() if self.api_key else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """An allowance of requests in a period, beside the pace of a minute."""
+
+    requests: int
+    per: timedelta
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSpec:
     """What a provider offers, as data."""
@@ -97,6 +105,18 @@ class ProviderSpec:
     asset_classes: tuple[AssetClass, ...]
     requests_per_minute: float
     needs_key: bool = False
+    quotas: tuple[Quota, ...] = ()
+    """What everyone may ask in an hour or a day, where that is limited."""
+    page_bars: int | None = None
+    """Most bars of one answer; None: all there are."""
+    history: Mapping[Interval, timedelta] = field(default_factory=dict)
+    """How far back from now it has bars, by interval; not named: as far as its bars go."""
+    settling: timedelta = timedelta(0)
+    """How long after its end a bar may still change: it is final, and stored, only then."""
+    overlap: int = 5
+    """Bars asked for again with each increment, because the provider corrects what it has published."""
+    timezone: str | None = "UTC"
+    """IANA zone in which `1d` and longer bars take their date; None: that of the instrument's exchange."""
     alignment: Alignment = Alignment.UTC
     """Where its intraday bars start."""
 

@@ -26,6 +26,13 @@ class IngestionRun(Base):
             "least(inserted, updated, unchanged, unfinished, rejected) >= 0", name="counts_not_negative"
         ),
         Index("ix_ingestion_run_unfinished", "status", postgresql_where=text("finished_at IS NULL")),
+        Index("ix_ingestion_run_job_id", "job_id", postgresql_where=text("job_id IS NOT NULL")),
+        Index(
+            "ix_ingestion_run_subscription_id",
+            "subscription_id",
+            "id",
+            postgresql_where=text("subscription_id IS NOT NULL"),
+        ),
         {"comment": "Every ingest: parameters, times, counts, outcome"},
     )
 
@@ -38,7 +45,8 @@ class IngestionRun(Base):
     )
     parameters: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="What was asked, without secrets")
     owner: Mapped[int] = mapped_column(
-        BigInteger, comment="Advisory lock its process holds while alive; free means it died"
+        BigInteger,
+        comment="Advisory lock its process holds while alive; free: it died; 0: it waits in the queue",
     )
     error: Mapped[str | None] = mapped_column(Text, comment="What went wrong, for people")
     created_at: Mapped[datetime] = stamp("When it was asked for")
@@ -49,6 +57,13 @@ class IngestionRun(Base):
     unchanged: Mapped[int] = _count("Bars that were stored already, untouched")
     unfinished: Mapped[int] = _count("Bars not stored because their span had not ended")
     rejected: Mapped[int] = _count("Rows that broke a rule, all of them")
+    expected: Mapped[int | None] = mapped_column(
+        BigInteger, comment="Bars its range has room for, where that is known"
+    )
+    job_id: Mapped[int | None] = mapped_column(BigInteger, comment="Job of the queue that does it")
+    subscription_id: Mapped[int | None] = mapped_column(
+        ForeignKey("subscription.id", ondelete="SET NULL"), comment="What it is done for"
+    )
 
 
 class Rejection(Base):
