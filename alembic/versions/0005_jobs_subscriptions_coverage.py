@@ -35,7 +35,7 @@ VIEWS = {
     "v_job": (
         "Work that waits, is being done, or was given up",
         f"""
-        SELECT j.id AS job_id, j.entrypoint AS kind,
+        SELECT j.id AS job_id, split_part(j.entrypoint, ':', 1) AS kind, nullif(split_part(j.entrypoint, ':', 2), '') AS provider,
                CASE j.status WHEN 'picked' THEN 'running' ELSE j.status::text END AS status, j.priority,
                convert_from(j.payload, 'UTF8')::jsonb AS parameters, j.attempts, j.created AS created_at,
                j.execute_after AS due_at, CASE WHEN j.status = 'picked' THEN j.heartbeat END AS heartbeat_at
@@ -119,6 +119,7 @@ def _install_queue() -> None:
     """Let the library make its tables; its script is many statements, which the driver takes and SQLAlchemy not."""
     connection = op.get_bind().connection.dbapi_connection
     connection.run_async(lambda driver: driver.execute(install_script()))
+    op.execute(f"COMMENT ON TRIGGER tg_pgqueuer_changed ON {SCHEMA}.pgqueuer IS 'Wakes the workers'")
     op.execute(f"COMMENT ON SCHEMA {SCHEMA} IS 'The queue of jobs: tables of PgQueuer; read v_job'")
     # Every pick and every end of a job is a row of the log, and each is updated once: it wants vacuum often.
     op.execute(f"ALTER TABLE {SCHEMA}.pgqueuer SET (autovacuum_vacuum_scale_factor = 0.05, fillfactor = 70)")

@@ -13,7 +13,7 @@ from market_data.core.bars import Bars
 from market_data.core.exceptions import ConcurrentChange
 from market_data.core.interval import Basis, Interval
 from market_data.repositories.market_price_writer import BarWriter, SeriesKey, WriteCounts
-from market_data.services.run import RunRecorder
+from market_data.services.recorder import RunRecorder
 from market_data.services.sealing import SealingService
 from tests.support.bars import (
     DAY,

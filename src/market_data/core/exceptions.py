@@ -89,6 +89,54 @@ class RunNotFound(NotFound):
         super().__init__(f"no ingestion run {run_id}")
 
 
+class JobNotFound(NotFound):
+    """No job of this id waits, is being done, or was given up."""
+
+    def __init__(self, job_id: int) -> None:
+        self.job_id = job_id
+        super().__init__(f"no job {job_id}: it ended, or never was; its run tells (GET /ingestions)")
+
+
+class SubscriptionNotFound(NotFound):
+    """No subscription has this id."""
+
+    def __init__(self, subscription_id: int) -> None:
+        self.subscription_id = subscription_id
+        super().__init__(f"no subscription {subscription_id}")
+
+
+class ScheduleNotFound(NotFound):
+    """No schedule has this id or name."""
+
+    def __init__(self, schedule: int | str) -> None:
+        self.schedule = schedule
+        super().__init__(f"no schedule {schedule}")
+
+
+class SeriesNotFound(NotFound):
+    """No series has this id."""
+
+    def __init__(self, series_id: int) -> None:
+        self.series_id = series_id
+        super().__init__(f"no series {series_id}")
+
+
+class ScheduleExists(MarketDataError):
+    """A schedule already has this name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"a schedule named {name!r} exists already")
+
+
+class ScheduleInUse(MarketDataError):
+    """Subscriptions follow a schedule that was to be removed."""
+
+    def __init__(self, schedule_id: int, count: int) -> None:
+        self.schedule_id = schedule_id
+        super().__init__(f"{count} subscriptions follow schedule {schedule_id}: give them another first")
+
+
 class ProviderNotFound(NotFound):
     """No provider has this name."""
 

@@ -1,12 +1,12 @@
 """Bars as a vendor or a file wrote them, before any rule was applied."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from market_data.core.bars import Floats
+from market_data.core.bars import PRICES, Floats
 from market_data.core.interval import Stamps
 
 
@@ -32,3 +32,18 @@ class RawBars:
 
     def __len__(self) -> int:
         return len(self.stamp)
+
+    @classmethod
+    def concat(cls, parts: Sequence["RawBars"]) -> "RawBars":
+        """Join parts, at least one, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        starts = np.cumsum([0, *(len(part) for part in parts)])
+
+        def text(row: int) -> str:
+            owner = int(np.searchsorted(starts, row, side="right")) - 1
+            return parts[owner].text(row - int(starts[owner]))
+
+        columns = ("stamp", *PRICES, "volume", "running", "unreadable")
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+        return cls(**joined, text=text)

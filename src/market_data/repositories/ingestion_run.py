@@ -2,15 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from market_data.core.exceptions import RunNotFound
 from market_data.core.vocabulary import RunStatus
 from market_data.db.liveness import OWNER_LOCKS
 from market_data.models import IngestionRun, Rejection
+
+COUNTS = ("inserted", "updated", "unchanged", "unfinished", "rejected")
+QUEUED = 0
+"""Owner of a run that waits in the queue: no process's death ends it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +25,7 @@ class RunFilter:
 
     status: RunStatus | None = None
     source: str | None = None
+    subscription_id: int | None = None
 
 
 class IngestionRunRepository:
@@ -52,6 +59,8 @@ class IngestionRunRepository:
             query = query.where(IngestionRun.status == wanted.status)
         if wanted.source is not None:
             query = query.where(IngestionRun.source == wanted.source)
+        if wanted.subscription_id is not None:
+            query = query.where(IngestionRun.subscription_id == wanted.subscription_id)
         if after is not None:
             query = query.where(IngestionRun.id < after[0])
         return list(await self._session.scalars(query))
@@ -73,13 +82,48 @@ class IngestionRunRepository:
         """Remove a run and its rejections."""
         await self._session.execute(delete(IngestionRun).where(IngestionRun.id == entity_id))
 
-    async def start(self, run_id: int) -> None:
-        """Mark the beginning of work."""
+    async def start(self, run_id: int, owner: int | None = None, job_id: int | None = None) -> None:
+        """Mark the beginning of work, also where it goes on; an owner or job that is given takes it over."""
+        taken = {"owner": owner, "job_id": job_id}
         await self._session.execute(
             update(IngestionRun)
             .where(IngestionRun.id == run_id)
-            .values(status=RunStatus.RUNNING, started_at=func.clock_timestamp())
+            .values(
+                status=RunStatus.RUNNING,
+                started_at=func.coalesce(IngestionRun.started_at, func.clock_timestamp()),
+                finished_at=None,
+                error=None,
+                **{name: value for name, value in taken.items() if value is not None},
+            )
         )
+
+    async def expect(self, run_id: int, bars: int) -> None:
+        """Note how many bars there will be in the end."""
+        await self._session.execute(
+            update(IngestionRun).where(IngestionRun.id == run_id).values(expected=bars)
+        )
+
+    async def note(self, run_id: int, parameters: Mapping[str, Any]) -> None:
+        """Add to the parameters a run shows."""
+        added = IngestionRun.parameters.op("||")(bindparam("added", parameters, type_=JSONB))
+        await self._session.execute(
+            update(IngestionRun).where(IngestionRun.id == run_id).values(parameters=added)
+        )
+
+    async def find_of_day(self, subscription_id: int, since: datetime) -> IngestionRun | None:
+        """Return the newest run for a subscription that was asked for since then."""
+        query = (
+            select(IngestionRun)
+            .where(IngestionRun.subscription_id == subscription_id, IngestionRun.created_at >= since)
+            .order_by(IngestionRun.id.desc())
+            .limit(1)
+        )
+        return await self._session.scalar(query)
+
+    async def of_jobs(self, job_ids: Sequence[int]) -> dict[int, IngestionRun]:
+        """Return the newest run of each of these jobs that has one."""
+        query = select(IngestionRun).where(IngestionRun.job_id.in_(job_ids)).order_by(IngestionRun.id)
+        return {run.job_id: run for run in await self._session.scalars(query) if run.job_id is not None}
 
     async def add_counts(self, run_id: int, counts: Mapping[str, int]) -> None:
         """Add to the counts, in the transaction of the bars they speak of."""
@@ -118,7 +162,7 @@ class IngestionRunRepository:
         ).bindparams(locks=OWNER_LOCKS)
         found = await self._session.scalars(
             update(IngestionRun)
-            .where(IngestionRun.finished_at.is_(None), dead)
+            .where(IngestionRun.finished_at.is_(None), IngestionRun.owner != QUEUED, dead)
             .values(
                 status=RunStatus.INTERRUPTED,
                 finished_at=func.clock_timestamp(),

@@ -93,6 +93,12 @@ class BarWriter:
             counts = sum((_counts(d) for d in differences), counts)
         return counts
 
+    async def series_id(self, key: SeriesKey) -> int:
+        """Return the id of a series, making it where it is not, and lock it until the transaction ends."""
+        if key not in self._locked:
+            await self._lock(await self._raw(), [key])
+        return self._locked[key].id
+
     async def _lock(self, raw: Raw, keys: Sequence[SeriesKey]) -> None:
         """Create missing series and lock all of them, in one order for everybody."""
         if not keys:

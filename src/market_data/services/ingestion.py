@@ -1,37 +1,34 @@
-"""Pulling bars from providers: fetch, settle the listing, normalise, store, record."""
+"""Pulling bars from providers because somebody asked for them: at once, or by the queue."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import structlog
 
-from market_data.core import clock
 from market_data.core.exceptions import (
     InvalidInput,
     ProviderAuthError,
     ProviderError,
     ProviderRateLimited,
 )
-from market_data.core.interval import Interval, require_range
-from market_data.core.vocabulary import AssetClass, RunStatus
+from market_data.core.interval import Interval, parse_instant, require_range
+from market_data.core.spans import Span
+from market_data.core.vocabulary import JobKind, RunStatus
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
-from market_data.etl.provider import BarRequest, Page, ProviderClient, ProviderSpec
+from market_data.etl.provider import BarRequest, ProviderClient, ProviderSpec
 from market_data.etl.registry import find_provider, open_client, require_key
-from market_data.etl.transformers.normalise import normalise
-from market_data.etl.transformers.rejection import Rejections
-from market_data.etl.transformers.rules import Rules
 from market_data.models import IngestionRun
-from market_data.repositories.market_price_writer import SeriesKey
-from market_data.services.listing import settle_listing
-from market_data.services.run import RunRecorder, RunService
+from market_data.repositories.ingestion_run import QUEUED, IngestionRunRepository
+from market_data.repositories.job import JobRepository, NewJob
+from market_data.services.fetching import Fetcher
+from market_data.services.recorder import RunRecorder
 
-AT_ONCE = 2
-"""Background runs of one process that work at the same time; the others stay queued."""
+PRIORITY = 20
+"""Of what somebody waits for, before all that the platform does by itself."""
 
 _log = structlog.get_logger(__name__)
 
@@ -49,10 +46,12 @@ class IngestRequest:
     """Where the symbols trade, for providers that do not say."""
     label: str | None = None
     """A name for the run's record."""
+    spans: tuple[Span, ...] = ()
+    """Several ranges instead of the one from start to end."""
 
     def parameters(self) -> dict[str, Any]:
         """Return what the run's record shows."""
-        return {
+        shown: dict[str, Any] = {
             "provider": self.provider,
             "symbols": list(self.symbols),
             "interval": str(self.interval),
@@ -61,6 +60,31 @@ class IngestRequest:
             "exchange": self.exchange,
             "name": self.label,
         }
+        if self.spans:
+            shown["spans"] = [[start.isoformat(), end.isoformat()] for start, end in self.spans]
+        return shown
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> "IngestRequest":
+        """Read back what a run's record shows."""
+        start, end = parameters["start"], parameters["end"]
+        return cls(
+            provider=parameters["provider"],
+            symbols=tuple(parameters["symbols"]),
+            interval=Interval(parameters["interval"]),
+            start=parse_instant(start) if start else None,
+            end=parse_instant(end) if end else None,
+            exchange=parameters["exchange"],
+            label=parameters["name"],
+            spans=tuple(Span(*map(parse_instant, one)) for one in parameters.get("spans", ())),
+        )
+
+    def ranges(self, symbol: str) -> list[BarRequest]:
+        """Return what to ask for a symbol."""
+        spans = self.spans or ((self.start, self.end),)
+        return [
+            BarRequest(symbol=symbol, interval=self.interval, start=start, end=end) for start, end in spans
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +100,20 @@ class Progress:
 
 OnProgress = Callable[[Progress], None]
 OpenClient = Callable[[str], AbstractAsyncContextManager[ProviderClient]]
+Failures = dict[str, ProviderError | InvalidInput]
+"""Why symbols failed, by symbol, in the order they were tried."""
 
 
 class IngestionService:
-    """Runs ingests, now or in the background. Close it: queued and running ones are then cancelled."""
+    """Runs ingests: `ingest` here and now, `submit` and `resume` by the queue and its workers."""
 
     def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient = open_client) -> None:
         self._database = database
         self._liveness = liveness
         self._open_client = open_client
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._tasks: set[asyncio.Task[IngestionRun]] = set()
 
     async def submit(self, request: IngestRequest) -> IngestionRun:
-        """Queue an ingest and return its run.
+        """Put an ingest into the queue and return its run.
 
         Raises:
             ProviderNotFound: no such provider.
@@ -98,11 +122,21 @@ class IngestionService:
 
         """
         spec = _ready(request)
-        recorder = await RunRecorder.create(self._database, self._liveness, spec.name, request.parameters())
-        task = asyncio.create_task(self._when_free(recorder, request))
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return await RunService(self._database).get(recorder.run_id)
+        async with self._database.session() as session:
+            run = await IngestionRunRepository(session).create(
+                IngestionRun(
+                    source=spec.name, status=RunStatus.QUEUED, parameters=request.parameters(), owner=QUEUED
+                )
+            )
+            job = NewJob(
+                kind=JobKind.FETCH,
+                key=f"run:{run.id}",
+                provider=spec.name,
+                parameters={"run_id": run.id},
+                priority=PRIORITY,
+            )
+            (run.job_id,) = await JobRepository(session).enqueue([job])
+        return run
 
     async def ingest(self, request: IngestRequest, on_progress: OnProgress | None = None) -> IngestionRun:
         """Ingest now and return the finished run; what failed stands in its status and error.
@@ -115,106 +149,79 @@ class IngestionService:
         """
         spec = _ready(request)
         recorder = await RunRecorder.create(self._database, self._liveness, spec.name, request.parameters())
-        return await self._record(recorder, request, on_progress)
+        await recorder.start()
+        run, _ = await self._record(recorder, request, list(request.symbols), on_progress)
+        return run
 
-    async def close(self) -> None:
-        """Cancel what is queued or running and wait until that is recorded."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def resume(
+        self, run_id: int, job_id: int
+    ) -> tuple[IngestionRun, Failures]:
+        """Do, or go on with, what was submitted: the symbols that are not done yet. Return what failed.
 
-    def _done(self, task: asyncio.Task[IngestionRun]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("background run failed", exc_info=error)
+        Raises:
+            RunNotFound: no such run.
 
-    async def _when_free(self, recorder: RunRecorder, request: IngestRequest) -> IngestionRun:
-        try:
-            async with self._slots:
-                return await self._record(recorder, request, None)
-        except asyncio.CancelledError:
-            await recorder.finish(RunStatus.CANCELLED, "the server was stopped; repeating is safe")
-            raise
+        """
+        recorder = await RunRecorder.resume(self._database, self._liveness, run_id, job_id)
+        async with self._database.session() as session:
+            parameters = (await IngestionRunRepository(session).get(run_id)).parameters
+        request, done = IngestRequest.of(parameters), parameters.get("done", [])
+        left = [symbol for symbol in request.symbols if symbol not in done]
+        return await self._record(recorder, request, left, None)
 
     async def _record(
-        self, recorder: RunRecorder, request: IngestRequest, on_progress: OnProgress | None
-    ) -> IngestionRun:
-        """Do the work between the record's start and finish, whatever happens in between."""
-        with structlog.contextvars.bound_contextvars(run_id=recorder.run_id, provider=request.provider):
-            await recorder.start()
-            async with recorder.recorded():
-                succeeded, failures = await self._work(recorder, request, on_progress)
-            status = _outcome(recorder, succeeded, failures)
-            run = await recorder.finish(status, "; ".join(failures) or None)
-            _log.info("run finished", status=status, **recorder.counts)
-            return run
-
-    async def _work(
-        self, recorder: RunRecorder, request: IngestRequest, on_progress: OnProgress | None
-    ) -> tuple[int, list[str]]:
-        """Ingest each symbol; one that fails does not stop the others, unless all would fail alike.
-
-        Returns how many succeeded and what failed.
-        """
-        succeeded = 0
-        failures: list[str] = []
-        async with self._open_client(request.provider) as client:
-            for done, symbol in enumerate(request.symbols):
-
-                def report(bars: int, *, symbol: str = symbol, done: int = done) -> None:
-                    if on_progress is not None:
-                        on_progress(Progress(symbol, done, len(request.symbols), bars))
-
-                try:
-                    await self._one(client, recorder, request, symbol, report)
-                    succeeded += 1
-                except (ProviderError, InvalidInput) as error:
-                    failures.append(f"{symbol}: {error}")
-                    _log.warning("symbol failed", symbol=symbol, error=str(error))
-                    if isinstance(error, ProviderAuthError | ProviderRateLimited):
-                        left = len(request.symbols) - done - 1
-                        failures += [f"{left} more symbols were not tried"] if left else []
-                        break
-        return succeeded, failures
-
-    async def _one(
         self,
-        client: ProviderClient,
         recorder: RunRecorder,
         request: IngestRequest,
-        symbol: str,
-        report: Callable[[int], None],
-    ) -> None:
-        wanted = BarRequest(symbol=symbol, interval=request.interval, start=request.start, end=request.end)
-        report(_stored(recorder))
-        pages = cast("AsyncGenerator[Page]", client.fetch_bars(wanted))
-        async with aclosing(pages):
-            async for page in pages:
-                await self._store(client.spec, recorder, request, symbol, page)
-                report(_stored(recorder))
+        symbols: list[str],
+        on_progress: OnProgress | None,
+    ) -> tuple[IngestionRun, Failures]:
+        """Do the work between the record's start and finish, whatever happens in between."""
+        with structlog.contextvars.bound_contextvars(run_id=recorder.run_id, provider=request.provider):
+            async with recorder.recorded():
+                failures = await self._work(recorder, request, symbols, on_progress)
+            succeeded = len(request.symbols) - len(failures) - _untried(failures, symbols)
+            status = _outcome(recorder, succeeded, bool(failures))
+            run = await recorder.finish(status, _told(failures, symbols))
+            _log.info("run finished", status=status, **recorder.counts)
+            return run, failures
 
-    async def _store(
-        self, spec: ProviderSpec, recorder: RunRecorder, request: IngestRequest, symbol: str, page: Page
-    ) -> None:
-        rules = Rules(
-            interval=request.interval,
-            now=clock.now(),
-            timezone=page.timezone,
-            wall_clock=page.wall_clock,
-            alignment=spec.alignment,
-            any_sign=AssetClass(page.listing.asset_class).any_sign,
-            start=request.start,
-            end=request.end,
-        )
-        found = await asyncio.to_thread(normalise, page.rows, rules)
-        broken = Rejections()
-        for reason, text in page.rejections:
-            broken.add(reason, "The provider sent a row that cannot be read.", text)
-        async with recorder.transaction() as session:
-            instrument = await settle_listing(session, spec.name, symbol, page.listing, request.exchange)
-            key = SeriesKey(instrument.id, request.interval, spec.name, spec.bases[request.interval])
-            batch = {key: found.bars} if len(found.bars) else {}
-            await recorder.store(batch, [(symbol, found.rejections), (symbol, broken)], found.unfinished)
+    async def _work(
+        self,
+        recorder: RunRecorder,
+        request: IngestRequest,
+        symbols: list[str],
+        on_progress: OnProgress | None,
+    ) -> Failures:
+        """Ingest each symbol; one that fails does not stop the others, unless all would fail alike.
+
+        Returns what failed, by symbol.
+        """
+        failures: Failures = {}
+        wanted = len(request.symbols)
+        done = [symbol for symbol in request.symbols if symbol not in symbols]
+        async with self._open_client(request.provider) as client:
+            for symbol in symbols:
+                at = len(done) + len(failures)
+
+                def report(bars: int, *, symbol: str = symbol, at: int = at) -> None:
+                    if on_progress is not None:
+                        on_progress(Progress(symbol, at, wanted, bars))
+
+                fetcher = Fetcher(client, recorder, request.exchange, report)
+                try:
+                    for one in request.ranges(symbol):
+                        await fetcher.fetch(one)
+                except (ProviderError, InvalidInput) as error:
+                    failures[symbol] = error
+                    _log.warning("symbol failed", symbol=symbol, error=str(error))
+                    if isinstance(error, ProviderAuthError | ProviderRateLimited):
+                        break
+                else:
+                    done.append(symbol)
+                    if wanted > 1:
+                        await recorder.note(done=done)
+        return failures
 
 
 def _ready(request: IngestRequest) -> ProviderSpec:
@@ -228,11 +235,21 @@ def _ready(request: IngestRequest) -> ProviderSpec:
     return client.spec
 
 
-def _stored(recorder: RunRecorder) -> int:
-    return sum(recorder.counts[name] for name in ("inserted", "updated", "unchanged"))
+def _untried(failures: Failures, symbols: list[str]) -> int:
+    """Return how many symbols were not tried, because the last failure is one that all would share."""
+    last = next(reversed(failures), None)
+    stopped = last is not None and isinstance(failures[last], ProviderAuthError | ProviderRateLimited)
+    return len(symbols) - symbols.index(last) - 1 if last is not None and stopped else 0
 
 
-def _outcome(recorder: RunRecorder, succeeded: int, failures: list[str]) -> RunStatus:
-    if failures and not succeeded and not _stored(recorder):
+def _told(failures: Failures, symbols: list[str]) -> str | None:
+    lines = [f"{symbol}: {error}" for symbol, error in failures.items()]
+    if untried := _untried(failures, symbols):
+        lines.append(f"{untried} more symbols were not tried")
+    return "; ".join(lines) or None
+
+
+def _outcome(recorder: RunRecorder, succeeded: int, failed: bool) -> RunStatus:
+    if failed and not succeeded and not recorder.stored:
         return RunStatus.FAILED
-    return RunStatus.PARTIAL if failures or recorder.counts["rejected"] else RunStatus.SUCCEEDED
+    return RunStatus.PARTIAL if failed or recorder.counts["rejected"] else RunStatus.SUCCEEDED

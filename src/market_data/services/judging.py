@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -25,10 +25,9 @@ from market_data.models import Instrument
 from market_data.repositories.instrument import InstrumentRepository
 from market_data.repositories.market_price_writer import SeriesKey
 from market_data.schemas.fields import ID_MAX
+from market_data.services.ahead import ahead
 from market_data.services.instrument import find_named
 from market_data.services.naming import Named
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,27 +103,11 @@ async def judged_chunks(
         InvalidInput: a column is missing or contradicts a constant.
 
     """
-    chunks = _ahead(_chunks(stream, request.file_format))
-    ready = _ahead(_judged(database, request, chunks))
+    chunks = ahead(_chunks(stream, request.file_format))
+    ready = ahead(_judged(database, request, chunks))
     async with aclosing(chunks), aclosing(ready):
         async for judged in ready:
             yield judged
-
-
-async def _ahead(source: AsyncGenerator[T]) -> AsyncGenerator[T]:
-    """Yield what a source yields, and have it prepare the next meanwhile."""
-    upcoming = asyncio.create_task(_next(source))
-    try:
-        while (one := await upcoming) is not None:
-            upcoming = asyncio.create_task(_next(source))
-            yield one
-    finally:
-        await asyncio.wait({upcoming})  # its thread reads the stream, which the caller closes or rewinds
-        await source.aclose()
-
-
-async def _next(source: AsyncGenerator[T]) -> T | None:
-    return await anext(source, None)
 
 
 async def _chunks(stream: BinaryIO, file_format: FileFormat) -> AsyncGenerator[Chunk]:

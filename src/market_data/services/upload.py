@@ -19,7 +19,7 @@ from market_data.etl.readers.layout import RowOptions
 from market_data.etl.transformers.rejection import Rejection
 from market_data.models import IngestionRun
 from market_data.services.judging import Constants, Judged, UploadRequest, judged_chunks
-from market_data.services.run import RunRecorder
+from market_data.services.recorder import RunRecorder
 
 ATTEMPTS = 5
 """Times a body is tried when other writers are in its way."""

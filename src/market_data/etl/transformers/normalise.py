@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from market_data.core.bars import Bars
-from market_data.core.interval import Stamps
+from market_data.core.interval import Stamps, aware
 from market_data.etl.raw import RawBars
 from market_data.etl.transformers.checks import check_values
 from market_data.etl.transformers.dedupe import dedupe
@@ -37,6 +37,10 @@ class Normalised:
     """Rows equal in every value to the later one of the same start that was kept."""
     out_of_range: int
     """Rows outside the range asked for."""
+    refused: Stamps
+    """Starts of the rejected rows, where they have one, ascending."""
+    unfinished_from: datetime | None
+    """Start of the first bar that is not over yet."""
 
 
 def normalise(rows: RawBars, rules: Rules) -> Normalised:
@@ -59,7 +63,9 @@ def normalise(rows: RawBars, rules: Rules) -> Normalised:
     bars, duplicates = dedupe(rows, ts, candidates, faults)
     rejections = Rejections()
     rejections.add_all(faults, rows.text, ts)
-    return Normalised(bars, rejections, int(unfinished.sum()), duplicates, int(outside.sum()))
+    refused = np.unique(ts[faults.mask & ~np.isnat(ts)])
+    begun = aware(ts[unfinished].min()) if unfinished.any() else None
+    return Normalised(bars, rejections, int(unfinished.sum()), duplicates, int(outside.sum()), refused, begun)
 
 
 def _starts(rows: RawBars, rules: Rules, faults: Faults) -> Stamps:
@@ -111,7 +117,10 @@ def _unsettled(rows: RawBars, ts: Stamps, rules: Rules, faults: Faults, outside:
         Reason.FUTURE,
         lambda i: f"The bar {what} at {late[i]}Z, over 5 minutes after now ({now}Z).",
     )
-    unsettled: Mask = running | (known & (ends > now)) if counting else running
+    over = ends + np.timedelta64(rules.settling) <= now
+    if rules.final_until is not None:
+        over |= ts < _stamp(rules.final_until)
+    unsettled: Mask = running | (known & ~over) if counting else running
     return unsettled & ~faults.mask
 
 

@@ -1,7 +1,7 @@
 """How to read and judge the rows of one series, as data."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from market_data.core.interval import Alignment, Interval
@@ -36,6 +36,11 @@ class Rules:
     """IANA zone of wall-clock stamps, and the zone in which bars of a day and longer take their dates."""
     wall_clock: bool = False
     """Whether stamps are wall-clock times of `timezone` and not UTC instants."""
+    settling: timedelta = timedelta(0)
+    """How long after its end a bar is not taken for finished yet."""
+    final_until: datetime | None = None
+    """Bars of a day and longer that start before it are finished though their date is not over: the session
+    is. None: a date is over at midnight."""
     label: Label = Label.START
     alignment: Alignment = Alignment.UTC
     any_sign: bool = False

@@ -1,0 +1,283 @@
+"""Keeping a subscription up to date: plan, ask, store, note, until nothing is left that is final."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from market_data.core import clock
+from market_data.core.exceptions import (
+    InvalidInput,
+    MalformedAnswer,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderUnavailable,
+)
+from market_data.core.interval import Interval
+from market_data.core.spans import Span, subtract, union
+from market_data.core.trading_calendar import TradingCalendar
+from market_data.core.vocabulary import RunStatus
+from market_data.db.liveness import Liveness
+from market_data.db.session import Database
+from market_data.etl.provider import BarRequest, ProviderClient, ProviderSpec
+from market_data.etl.registry import open_client
+from market_data.etl.transformers.rejection import cut
+from market_data.models import Instrument, Subscription
+from market_data.repositories.coverage import Answer, CoverageRepository
+from market_data.repositories.ingestion_run import IngestionRunRepository
+from market_data.repositories.instrument import InstrumentRepository
+from market_data.repositories.series import SeriesRepository
+from market_data.repositories.subscription import SubscriptionRepository
+from market_data.services.calendars import CalendarService
+from market_data.services.fetching import Fetcher
+from market_data.services.ingestion import OpenClient
+from market_data.services.planning import (
+    chunk_length,
+    chunk_of,
+    final_until,
+    grown,
+    next_look,
+    wanted_span,
+)
+from market_data.services.recorder import RunRecorder
+
+AGAIN_AFTER = timedelta(days=1)
+"""A range that failed for good is tried again by the nightly repair, and not before."""
+FIRST_PAUSE = timedelta(minutes=1)
+LONGEST_PAUSE = timedelta(days=1)
+"""Between attempts at a subscription that fails: twice as long each time, up to this."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _State:
+    """What is known of a subscription while it is looked after."""
+
+    subscription: Subscription
+    spec: ProviderSpec
+    interval: Interval
+    series_id: int | None = None
+    instrument: Instrument | None = None
+    calendar: TradingCalendar | None = None
+
+    @property
+    def timezone(self) -> str:
+        """Zone in which bars of a day and longer take their dates."""
+        if self.spec.timezone is not None:
+            return self.spec.timezone
+        return self.instrument.timezone if self.instrument else "UTC"
+
+    @property
+    def settled(self) -> datetime:
+        """What ended before this is final."""
+        return clock.now() - self.spec.settling
+
+    @property
+    def final_days_until(self) -> datetime | None:
+        """Start of the first day whose session is not over, where sessions are known."""
+        if self.interval.is_intraday or self.calendar is None:
+            return None
+        return self.calendar.days_closed_until(self.settled)
+
+    @property
+    def final(self) -> datetime:
+        """Start of the first bar that is not final."""
+        by_clock = final_until(self.interval, self.settled, self.timezone, self.spec.alignment)
+        days = self.final_days_until
+        return by_clock if days is None else max(by_clock, self.interval.floor_instant(days))
+
+    @property
+    def wanted(self) -> Span:
+        """What is to be known."""
+        return wanted_span(self.spec, self.interval, self.subscription.since, self.final)
+
+
+class SyncService:
+    """Looks after subscriptions, one at a time."""
+
+    def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient = open_client) -> None:
+        self._database = database
+        self._liveness = liveness
+        self._open_client = open_client
+        self._calendars = CalendarService(database)
+
+    async def sync(
+        self,
+        subscription_id: int,
+        job_id: int | None = None,
+        *,
+        last_try: bool = False,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Bring a subscription up to date, unless told to stop between chunks; return whether anything is left.
+
+        On the last try a chunk that fails is noted as failed, and the others go on.
+
+        Raises:
+            ProviderError: the provider failed; what was stored before stays.
+            InvalidInput: what it lists contradicts the catalogue.
+
+        """
+        state = await self._open(subscription_id)
+        if state is None:
+            return False
+        subscription = state.subscription
+        context = {"subscription_id": subscription_id, "provider": subscription.provider, "job_id": job_id}
+        with structlog.contextvars.bound_contextvars(**context):
+            try:
+                left = await self._catch_up(state, job_id, last_try, stopping)
+            except (ProviderError, InvalidInput) as error:
+                await self._failed(subscription, error)
+                raise
+            if not left:
+                await self._settled(state)
+            return left
+
+    async def _open(self, subscription_id: int) -> _State | None:
+        async with self._database.session() as session:
+            subscription = await SubscriptionRepository(session).find(subscription_id)
+        if subscription is None or not subscription.active:
+            return None
+        spec = find_spec(subscription.provider)
+        state = _State(subscription, spec, Interval(subscription.interval))
+        if subscription.series_id is not None:
+            await self._know(state, subscription.series_id)
+        return state
+
+    async def _know(self, state: _State, series_id: int) -> None:
+        """Note which series it is, and so which instrument and calendar."""
+        if state.series_id == series_id:
+            return
+        async with self._database.session() as session:
+            series = await SeriesRepository(session).get(series_id)
+            state.instrument = await InstrumentRepository(session).get(series.instrument_id)
+            if state.subscription.series_id != series_id:
+                await SubscriptionRepository(session).settle(state.subscription.id, series_id=series_id)
+        state.series_id = series_id
+        state.calendar = await self._calendars.of(state.instrument, state.interval)
+
+    async def _catch_up(
+        self, state: _State, job_id: int | None, last_try: bool, stopping: Callable[[], bool]
+    ) -> bool:
+        chunk = await self._next(state)
+        if chunk is None:
+            return False
+        recorder = await self._recorder(state, job_id)
+        async with recorder.recorded():
+            await self._expect(state, recorder)
+            failures: list[str] = []
+            async with self._open_client(state.subscription.provider) as client:
+                fetcher = Fetcher(client, recorder, state.subscription.exchange)
+                while chunk is not None and not stopping():
+                    try:
+                        await self._fetch(state, fetcher, chunk)
+                    except (MalformedAnswer, ProviderUnavailable) as error:
+                        if not last_try or state.series_id is None:
+                            raise
+                        failures.append(str(error))
+                        await self._note_failure(state.series_id, chunk)
+                    chunk = await self._next(state)
+        rejected = recorder.counts["rejected"]
+        status = RunStatus.PARTIAL if failures or rejected else RunStatus.SUCCEEDED
+        await recorder.finish(status, "; ".join(failures[:10]) or None)
+        return chunk is not None
+
+    async def _fetch(self, state: _State, fetcher: Fetcher, chunk: Span) -> None:
+        wanted = BarRequest(
+            symbol=state.subscription.symbol, interval=state.interval, start=chunk.start, end=chunk.end
+        )
+        series_id = await fetcher.fetch(wanted, state.final_days_until)
+        if series_id is None:
+            raise ProviderUnavailable(state.spec.name, f"gave no page for {wanted.symbol}")
+        await self._know(state, series_id)
+
+    async def _next(self, state: _State) -> Span | None:
+        """Return the chunk to ask for now."""
+        wanted = state.wanted
+        length = chunk_length(state.spec, state.interval)
+        if state.series_id is None:
+            return chunk_of([wanted] if wanted.start < wanted.end else [], [], length, state.interval, 0)
+        async with self._database.session() as session:
+            coverage = CoverageRepository(session)
+            known = union(
+                await coverage.spans(state.series_id, Answer.ANSWERED, *wanted),
+                await coverage.spans(state.series_id, Answer.FAILED, *wanted),
+            )
+            left = subtract([wanted], known)
+            if left:
+                end = left[-1].end
+                tick = end + timedelta(microseconds=1)
+                length = grown(
+                    length, end, await coverage.spans(state.series_id, Answer.NO_TRADE, end, tick)
+                )
+        return chunk_of(left, known, length, state.interval, state.spec.overlap, wanted.start)
+
+    async def _expect(self, state: _State, recorder: RunRecorder) -> None:
+        if state.calendar is None or state.series_id is None:
+            return
+        async with self._database.session() as session:
+            known = await CoverageRepository(session).spans(state.series_id, Answer.ANSWERED, *state.wanted)
+        left = subtract([state.wanted], known)
+        alignment = state.spec.alignment
+        await recorder.expect(
+            sum(state.calendar.count(state.interval, *one, alignment) for one in left)
+        )
+
+    async def _recorder(self, state: _State, job_id: int | None) -> RunRecorder:
+        """Go on with the day's run of the subscription, or begin one: minutes would make a run each."""
+        subscription = state.subscription
+        midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+        async with self._database.session() as session:
+            run = await IngestionRunRepository(session).find_of_day(subscription.id, midnight)
+        if run is None:
+            parameters = {
+                "provider": subscription.provider,
+                "symbols": [subscription.symbol],
+                "interval": subscription.interval,
+                "start": subscription.since.isoformat(),
+                "subscription_id": subscription.id,
+            }
+            created = await RunRecorder.create(
+                self._database,
+                self._liveness,
+                subscription.provider,
+                parameters,
+                job_id=job_id,
+                subscription_id=subscription.id,
+            )
+            await created.start()
+            return created
+        return await RunRecorder.resume(self._database, self._liveness, run.id, job_id)
+
+    async def _note_failure(self, series_id: int, chunk: Span) -> None:
+        async with self._database.session() as session:
+            await SeriesRepository(session).lock(series_id)
+            await CoverageRepository(session).note_failure(series_id, chunk)
+
+    async def _failed(self, subscription: Subscription, error: ProviderError | InvalidInput) -> None:
+        """Put the next attempt off; a provider that is asked too often is no failure of the subscription."""
+        if isinstance(error, ProviderRateLimited):
+            return
+        failures = subscription.failures + 1
+        pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 20), LONGEST_PAUSE)
+        async with self._database.session() as session:
+            await SubscriptionRepository(session).settle(
+                subscription.id, failures=failures, error=cut(str(error)), due_at=clock.now() + pause
+            )
+
+    async def _settled(self, state: _State) -> None:
+        look = next_look(
+            state.interval,
+            state.final,
+            state.settled,
+            state.spec.settling,
+            state.timezone,
+            state.spec.alignment,
+            state.calendar,
+        )
+        async with self._database.session() as session:
+            await SubscriptionRepository(session).settle(
+                state.subscription.id, failures=0, error=None, due_at=look
+            )
