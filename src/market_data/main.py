@@ -26,6 +26,7 @@ from market_data.services.market_price import MarketPriceService
 from market_data.services.run import RunService
 from market_data.services.sealing import BackgroundSealing
 from market_data.services.upload import UploadService
+from market_data.services.worker import BackgroundWorker
 
 _DESCRIPTION = """Bars of any instrument, interval and source, exact and idempotent in, fast out.
 
@@ -52,12 +53,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         interrupted = await RunService(database).interrupt_dead()
         if interrupted:
             _log.warning("runs of dead processes were marked as interrupted", runs=interrupted)
+        working = BackgroundWorker(database, liveness, settings)
         sealing = BackgroundSealing(database, timedelta(seconds=settings.seal_after_seconds))
         aggregates = BackgroundAggregates(database)
         yield
         await aggregates.close()
         await sealing.close()
-        await app.state.ingestions.close()
+        await working.close()
     finally:
         await liveness.close()
         await database.close()

@@ -12,6 +12,7 @@ from market_data import __version__
 
 COMMANDS = {
     "serve": ("serve", "Serve the API, with everything it needs."),
+    "worker": ("worker", "Do the jobs of the queue, on as many machines as wanted."),
     "ingest": ("ingest", "Pull bars from a provider."),
     "providers": ("ingest", "Show the providers: what they cover and whether their keys are set."),
     "import": ("load", "Store bars from a file."),

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -166,7 +165,7 @@ def retention(
     json: Json = False,
 ) -> None:
     """Remove bars that are older than RETENTION_DAYS says for their interval; others are kept."""
-    limits = {one: timedelta(days=days) for one, days in get_settings().retention_days.items()}
+    limits = get_settings().retention
 
     async def work() -> list[Removed]:
         async with opened_for_bars() as database:

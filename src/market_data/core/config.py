@@ -1,5 +1,6 @@
 """Settings from the environment and `.env`; a wrong one stops the start with one line that names it."""
 
+from datetime import timedelta
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -34,6 +35,15 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on. Other than loopback: ALLOW_INSECURE.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
     workers: int = Field(1, ge=1, le=64, description="API processes.")
+    jobs_at_once: int = Field(
+        8,
+        ge=0,
+        le=256,
+        description="Jobs a process does at the same time. 0: `serve` leaves them to workers.",
+    )
+    worker_timeout_seconds: int = Field(
+        30, ge=2, le=3600, description="A worker silent for so long is taken for dead; others do its jobs."
+    )
     allow_insecure: bool = Field(
         default=False, description="Listen beyond loopback although anyone there may read and write."
     )
@@ -109,6 +119,11 @@ class Settings(BaseSettings):
     @classmethod
     def _in_project(cls, value: Path) -> Path:
         return project_dir() / value.expanduser()
+
+    @property
+    def retention(self) -> dict[Interval, timedelta]:
+        """RETENTION_DAYS as spans of time."""
+        return {interval: timedelta(days=days) for interval, days in self.retention_days.items()}
 
     @property
     def exposed(self) -> bool:

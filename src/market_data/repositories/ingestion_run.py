@@ -144,6 +144,16 @@ class IngestionRunRepository:
             )
         )
 
+    async def cancel_waiting(self, job_id: int) -> None:
+        """Mark the run of a job that nobody has begun as cancelled; a worker ends its own."""
+        await self._session.execute(
+            update(IngestionRun)
+            .where(IngestionRun.job_id == job_id, IngestionRun.status == RunStatus.QUEUED)
+            .values(
+                status=RunStatus.CANCELLED, finished_at=func.clock_timestamp(), error="its job was cancelled"
+            )
+        )
+
     async def find_finished(self, source: str, name: str) -> IngestionRun | None:
         """Return a run of this source and name that reached its end, if there is one."""
         query = select(IngestionRun).where(

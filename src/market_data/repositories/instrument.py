@@ -130,6 +130,13 @@ class InstrumentRepository:
         )
         return await self._session.scalar(query)
 
+    async def find_provider_symbol(self, provider: str, instrument_id: int) -> str | None:
+        """Return what a provider calls an instrument; of several names the first by alphabet."""
+        query = select(func.min(ProviderSymbol.symbol)).where(
+            ProviderSymbol.provider == provider, ProviderSymbol.instrument_id == instrument_id
+        )
+        return await self._session.scalar(query)
+
     async def settle_provider_symbol(self, provider: str, symbol: str, instrument_id: int) -> None:
         """Remember what a provider means by its own symbol from now on."""
         values = {"provider": provider, "symbol": symbol, "instrument_id": instrument_id}

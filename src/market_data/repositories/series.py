@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from market_data.core.exceptions import SeriesNotFound
 from market_data.core.interval import Interval
 from market_data.models import Instrument, Series
 
@@ -77,6 +78,23 @@ class SeriesRepository:
             query = query.where(tuple_(Instrument.symbol, Series.id) > tuple_(*after))
         rows = await self._session.execute(query)
         return [StoredSeries(*row) for row in rows]  # type: ignore[arg-type] # with bars, first and last are set
+
+    async def get(self, series_id: int) -> Series:
+        """Return a series, with or without bars.
+
+        Raises:
+            SeriesNotFound: no such id.
+
+        """
+        found = await self._session.get(Series, series_id)
+        if found is None:
+            raise SeriesNotFound(series_id)
+        return found
+
+    async def lock(self, series_id: int) -> None:
+        """Keep every writer of a series away until the transaction ends."""
+        query = select(Series.id).where(Series.id == series_id).with_for_update(key_share=True)
+        await self._session.execute(query)
 
     async def versions(self, interval: Interval) -> tuple[int, int]:
         """Return how many series an interval has and the sum of their versions: no change leaves both."""

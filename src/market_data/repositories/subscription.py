@@ -91,12 +91,12 @@ class SubscriptionRepository:
         statement = insert(Subscription).values(list(rows))
         changed = {
             name: statement.excluded[name]
-            for name in ("watchlist", "exchange", "since", "schedule_id", "active")
+            for name in ("watchlist", "exchange", "since", "schedule_id", "active", "due_at")
         }
         found = await self._session.scalars(
             statement.on_conflict_do_update(
                 index_elements=["provider", "symbol", "interval"],
-                set_={**changed, "updated_at": func.now(), "due_at": func.now()},
+                set_={**changed, "updated_at": func.now()},
             ).returning(Subscription)
         )
         return sorted(found, key=lambda one: one.id)
@@ -123,6 +123,11 @@ class SubscriptionRepository:
             Subscription.schedule_id == schedule_id, Subscription.active
         )
         return [Due(*row) for row in await self._session.execute(query.order_by(Subscription.id))]
+
+    async def find_by_series(self, series_id: int) -> Subscription | None:
+        """Return the active subscription that keeps a series, or None."""
+        query = select(Subscription).where(Subscription.series_id == series_id, Subscription.active)
+        return await self._session.scalar(query.order_by(Subscription.since).limit(1))
 
     async def with_series(self) -> list[tuple[int, str]]:
         """Return series and provider of each active subscription that has been answered."""

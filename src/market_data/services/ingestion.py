@@ -153,9 +153,7 @@ class IngestionService:
         run, _ = await self._record(recorder, request, list(request.symbols), on_progress)
         return run
 
-    async def resume(
-        self, run_id: int, job_id: int
-    ) -> tuple[IngestionRun, Failures]:
+    async def resume(self, run_id: int, job_id: int) -> tuple[IngestionRun, Failures]:
         """Do, or go on with, what was submitted: the symbols that are not done yet. Return what failed.
 
         Raises:

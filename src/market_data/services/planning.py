@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from market_data.core.interval import Alignment, Interval
+from market_data.core.interval import Alignment, Interval, aware
 from market_data.core.spans import Span
-from market_data.core.trading_calendar import TradingCalendar
+from market_data.core.trading import TradingCalendar
 from market_data.etl.provider import ProviderSpec
 
 CHUNK_BARS = 50_000
@@ -19,6 +19,8 @@ CHUNK_BARS = 50_000
 CHUNK_PAGES = 10
 """Pages of a provider that make a chunk."""
 _MONTH = timedelta(days=28)
+_LONGEST_BREAK = timedelta(days=15)
+"""Longer than any exchange closes; an empty calendar is not waited for."""
 _TICK = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 5, tzinfo=UTC)  # a Monday: chunks of weeks begin with one
 
@@ -110,8 +112,8 @@ def next_look(
         return (closes or _midnight_after(settled, timezone)) + settling
     upcoming = final
     if calendar is not None:
-        expected = calendar.expected(interval, final, final + timedelta(days=15), alignment)
-        upcoming = expected[0].item().replace(tzinfo=UTC) if len(expected) else final
+        expected = calendar.expected(interval, final, final + _LONGEST_BREAK, alignment)
+        upcoming = aware(expected[0]) if len(expected) else final
     return max(upcoming + interval.duration, settled) + settling
 
 

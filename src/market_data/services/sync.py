@@ -16,12 +16,12 @@ from market_data.core.exceptions import (
 )
 from market_data.core.interval import Interval
 from market_data.core.spans import Span, subtract, union
-from market_data.core.trading_calendar import TradingCalendar
+from market_data.core.trading import TradingCalendar
 from market_data.core.vocabulary import RunStatus
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
-from market_data.etl.provider import BarRequest, ProviderClient, ProviderSpec
-from market_data.etl.registry import open_client
+from market_data.etl.provider import BarRequest, ProviderSpec
+from market_data.etl.registry import find_provider, open_client
 from market_data.etl.transformers.rejection import cut
 from market_data.models import Instrument, Subscription
 from market_data.repositories.coverage import Answer, CoverageRepository
@@ -42,8 +42,6 @@ from market_data.services.planning import (
 )
 from market_data.services.recorder import RunRecorder
 
-AGAIN_AFTER = timedelta(days=1)
-"""A range that failed for good is tried again by the nightly repair, and not before."""
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(days=1)
 """Between attempts at a subscription that fails: twice as long each time, up to this."""
@@ -111,7 +109,7 @@ class SyncService:
         last_try: bool = False,
         stopping: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Bring a subscription up to date, unless told to stop between chunks; return whether anything is left.
+        """Bring a subscription up to date, or stop between chunks when told; return whether more is left.
 
         On the last try a chunk that fails is noted as failed, and the others go on.
 
@@ -140,7 +138,7 @@ class SyncService:
             subscription = await SubscriptionRepository(session).find(subscription_id)
         if subscription is None or not subscription.active:
             return None
-        spec = find_spec(subscription.provider)
+        spec = find_provider(subscription.provider).spec
         state = _State(subscription, spec, Interval(subscription.interval))
         if subscription.series_id is not None:
             await self._know(state, subscription.series_id)
@@ -209,9 +207,7 @@ class SyncService:
             if left:
                 end = left[-1].end
                 tick = end + timedelta(microseconds=1)
-                length = grown(
-                    length, end, await coverage.spans(state.series_id, Answer.NO_TRADE, end, tick)
-                )
+                length = grown(length, end, await coverage.spans(state.series_id, Answer.NO_TRADE, end, tick))
         return chunk_of(left, known, length, state.interval, state.spec.overlap, wanted.start)
 
     async def _expect(self, state: _State, recorder: RunRecorder) -> None:
@@ -221,9 +217,7 @@ class SyncService:
             known = await CoverageRepository(session).spans(state.series_id, Answer.ANSWERED, *state.wanted)
         left = subtract([state.wanted], known)
         alignment = state.spec.alignment
-        await recorder.expect(
-            sum(state.calendar.count(state.interval, *one, alignment) for one in left)
-        )
+        await recorder.expect(sum(state.calendar.count(state.interval, *one, alignment) for one in left))
 
     async def _recorder(self, state: _State, job_id: int | None) -> RunRecorder:
         """Go on with the day's run of the subscription, or begin one: minutes would make a run each."""

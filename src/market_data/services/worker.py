@@ -1,0 +1,219 @@
+"""A worker: takes jobs from the queue, does several at once, and looks what is due."""
+
+import asyncio
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+import msgspec
+import structlog
+from anyio import CancelScope
+from pgqueuer.core.qm import QueueManager
+from pgqueuer.domain.errors import RetryRequested
+from pgqueuer.domain.models import Context, Job
+
+from market_data.core.config import Settings
+from market_data.core.exceptions import (
+    ConcurrentChange,
+    DatabaseUnavailable,
+    MalformedAnswer,
+    MarketDataError,
+    ProviderRateLimited,
+    ProviderUnavailable,
+)
+from market_data.core.vocabulary import JobKind
+from market_data.db.liveness import Liveness
+from market_data.db.queue import QUEUE_SETTINGS, queue_of
+from market_data.db.session import Database
+from market_data.etl.registry import providers, settings_of
+from market_data.repositories.job import entrypoint
+from market_data.services.jobs import Attempt, JobRunner
+from market_data.services.scheduler import Scheduler
+
+_TEMPORARY = (ProviderUnavailable, MalformedAnswer, ConcurrentChange, DatabaseUnavailable)
+_LATENCY = 2.0
+"""Seconds an answer may take: so many requests of a provider can be under way, and more would only wait."""
+
+_GRACE = 10.0
+"""Seconds a worker that is stopped has to finish what is under way."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How a worker treats what fails."""
+
+    attempts: int = 6
+    first: timedelta = timedelta(seconds=30)
+    """Before the second attempt; twice as long before each that follows."""
+    longest: timedelta = timedelta(hours=1)
+
+    def pause(self, attempts: int) -> timedelta:
+        """Return how long to wait after so many attempts before this one."""
+        return min(self.first * float(2 ** min(attempts, 16)), self.longest)
+
+
+class Worker:
+    """Does up to `slots` jobs at once until it is stopped.
+
+    A worker that gives no sign of life for `timeout` is taken for dead, and others do its jobs.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        runner: JobRunner,
+        scheduler: Scheduler | None,
+        *,
+        slots: int = 8,
+        timeout: timedelta = timedelta(seconds=30),
+        patience: Patience | None = None,
+    ) -> None:
+        self._database = database
+        self._runner = runner
+        self._scheduler = scheduler
+        self._slots = max(slots, 2)
+        self._timeout = timeout
+        self._patience = patience or Patience()
+        self._stopping = asyncio.Event()
+        self._manager: QueueManager | None = None
+        self._scopes: set[CancelScope] = set()
+
+    async def run(self) -> None:
+        """Work until `stop`; a database that goes away is waited for."""
+        scheduling = asyncio.create_task(self._schedule())
+        try:
+            while not self._stopping.is_set():
+                try:
+                    await self._work()
+                except Exception as error:  # noqa: BLE001 # whatever it was: the next round tries again
+                    _log.warning("the worker lost the queue", error=str(error), kind=type(error).__name__)
+                    await self._pause(2.0)
+        finally:
+            scheduling.cancel()
+            await asyncio.wait({scheduling})
+
+    def stop(self) -> None:
+        """Finish the chunks that are being worked on, put their jobs back, and end."""
+        self._stopping.set()
+        if self._manager is not None:
+            self._manager.shutdown.set()
+
+    async def stopped(self) -> None:
+        """Wait until somebody stops it."""
+        await self._stopping.wait()
+
+    async def ended(self, task: asyncio.Task[None]) -> None:
+        """Wait until the task that runs it has ended; work that takes too long then is cut short."""
+        done, _ = await asyncio.wait({task}, timeout=_GRACE)
+        if not done:
+            for scope in self._scopes:
+                scope.cancel()
+            await asyncio.wait({task})
+
+    async def _work(self) -> None:
+        connection = await self._database.connect()
+        try:
+            manager = QueueManager(queue_of(connection), QUEUE_SETTINGS.channel)
+            self._register(manager)
+            self._manager = manager
+            await manager.run(
+                dequeue_timeout=timedelta(seconds=5),
+                batch_size=max(self._slots // 2, 1),
+                max_concurrent_tasks=self._slots,
+                heartbeat_timeout=self._timeout,
+                shutdown_on_listener_failure=True,
+            )
+        finally:
+            self._manager = None
+            connection.terminate()
+
+    def _register(self, manager: QueueManager) -> None:
+        """Take what this process can do: jobs of providers it knows, and those without one."""
+        for name, client in providers().items():
+            pace = settings_of(client).requests_per_minute or client.spec.requests_per_minute
+            at_once = max(math.ceil(pace / 60 * _LATENCY), 1)
+            for kind in (JobKind.SYNC, JobKind.FETCH, JobKind.REPAIR):
+                self._take(manager, kind, name, at_once)
+        self._take(manager, JobKind.RETENTION, None, 1)
+
+    def _take(self, manager: QueueManager, kind: JobKind, provider: str | None, at_once: int) -> None:
+        manager.entrypoint(
+            entrypoint(kind, provider), concurrency_limit=at_once, accepts_context=True, on_failure="hold"
+        )(partial(self._do, kind))
+
+    async def _do(self, kind: JobKind, job: Job, context: Context) -> None:
+        """Do a job; cancelled by somebody it is over, cut short by the end of this worker it goes back."""
+        with context.cancellation, CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                await self._attempt(kind, job)
+            finally:
+                self._scopes.discard(scope)
+        if scope.cancelled_caught and not context.cancellation.cancel_called:
+            raise RetryRequested(delay=timedelta(0))
+
+    async def _attempt(self, kind: JobKind, job: Job) -> None:
+        """Do a job, and tell the queue what is to become of it."""
+        last = job.attempts + 1 >= self._patience.attempts
+        parameters = msgspec.json.decode(job.payload or b"{}")
+        attempt = Attempt(job.id, kind, parameters, last, self._stopping.is_set)
+        again: timedelta | None = None
+        with structlog.contextvars.bound_contextvars(job_id=job.id, kind=kind):
+            try:
+                if await self._runner.run(attempt):
+                    again = timedelta(0)
+            except ProviderRateLimited as error:
+                again = timedelta(seconds=error.retry_after or 60)
+                _log.info("job put off", error=str(error), seconds=again.total_seconds())
+            except _TEMPORARY as error:
+                if last:
+                    _log.error("job given up", error=str(error), attempts=job.attempts + 1)
+                    raise
+                again = self._patience.pause(job.attempts)
+                _log.warning("job failed, it is tried again", error=str(error), seconds=again.total_seconds())
+            except MarketDataError as error:
+                _log.error("job given up", error=str(error))
+                raise
+        if again is not None:
+            raise RetryRequested(delay=again)
+
+    async def _schedule(self) -> None:
+        while self._scheduler is not None:
+            try:
+                await self._scheduler.tick()
+            except Exception as error:  # noqa: BLE001 # whatever it was: the next round tries again
+                _log.warning("schedules were not looked at", error=str(error), kind=type(error).__name__)
+            await asyncio.sleep(self._scheduler.pause)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+
+class BackgroundWorker:
+    """A worker beside the API, in its process; none where `jobs_at_once` is 0."""
+
+    def __init__(self, database: Database, liveness: Liveness, settings: Settings) -> None:
+        self._worker = make_worker(database, liveness, settings)
+        self._task = asyncio.create_task(self._worker.run()) if settings.jobs_at_once else None
+
+    async def close(self) -> None:
+        """Stop: jobs go back into the queue, at the end of what they are fetching or after some seconds."""
+        if self._task is not None:
+            self._worker.stop()
+            await self._worker.ended(self._task)
+
+
+def make_worker(database: Database, liveness: Liveness, settings: Settings) -> Worker:
+    """Build a worker as the settings say."""
+    return Worker(
+        database,
+        JobRunner(database, liveness, settings.retention),
+        Scheduler(database),
+        slots=settings.jobs_at_once,
+        timeout=timedelta(seconds=settings.worker_timeout_seconds),
+    )
