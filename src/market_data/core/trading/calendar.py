@@ -20,7 +20,7 @@ OWN_VERSION: Final = "1"
 
 
 class TradingCalendar:
-    """The sessions of a venue, and the bars they make one expect. It never changes; instants are aware UTC."""
+    """The sessions of a venue and the bars they make one expect. It never changes; instants are aware UTC."""
 
     def __init__(self, name: str, version: str, known: tuple[date, date], sessions: Sessions) -> None:
         self.name = name
