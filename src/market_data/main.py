@@ -1,5 +1,6 @@
 """Entry point of the API: `create_app` builds it, `market-data serve` runs it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,13 +15,26 @@ from market_data.api.direct import DirectPrices
 from market_data.api.frames import FrameCache
 from market_data.api.head import HeadAsGet
 from market_data.api.responder import PriceResponder
-from market_data.api.routes import health, ingestions, instruments, prices, providers, series
+from market_data.api.routes import (
+    calendars,
+    coverage,
+    health,
+    ingestions,
+    instruments,
+    jobs,
+    prices,
+    providers,
+    schedules,
+    series,
+    subscriptions,
+)
 from market_data.core import logging
 from market_data.core.config import Settings, get_settings
 from market_data.core.exceptions import ConfigurationError
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
 from market_data.services.aggregates import BackgroundAggregates
+from market_data.services.gaps import GapService
 from market_data.services.ingestion import IngestionService
 from market_data.services.market_price import MarketPriceService
 from market_data.services.run import RunService
@@ -36,14 +50,16 @@ _log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, asyncio.Event]]:
     settings: Settings = app.state.settings
     if settings.database_url is None:
         raise ConfigurationError("DATABASE_URL is not set; `market-data serve` starts the embedded server")
     database = Database(settings.database_url.get_secret_value(), echo=settings.debug)
     liveness = Liveness(database)
     app.state.database = database
+    app.state.stopping = asyncio.Event()
     app.state.ingestions = IngestionService(database, liveness)
+    app.state.gaps = GapService(database, liveness)
     memory = settings.frame_cache_bytes // 2  # half for whole answers, half for the blocks of others
     app.state.prices = MarketPriceService(database, settings.source_preference, memory)
     app.state.frames = FrameCache(memory)
@@ -56,7 +72,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         working = BackgroundWorker(database, liveness, settings)
         sealing = BackgroundSealing(database, timedelta(seconds=settings.seal_after_seconds))
         aggregates = BackgroundAggregates(database)
-        yield
+        yield {"stopping": app.state.stopping}  # `JoiningProtocol` sets it when the server stops
         await aggregates.close()
         await sealing.close()
         await working.close()
@@ -79,7 +95,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.include_router(health.router)
-    for module in (instruments, series, prices, ingestions, providers):
+    modules = (instruments, series, prices, ingestions, providers)
+    for module in (*modules, subscriptions, schedules, jobs, coverage, calendars):
         app.include_router(module.router, prefix=settings.api_prefix)
     documentation.install(app)
     bulk = f"{settings.api_prefix}/prices"

@@ -13,11 +13,16 @@ from market_data.core.interval import Basis
 from market_data.db.session import Database
 from market_data.schemas.fields import ID_MAX, Instant, IntervalText, Source
 from market_data.schemas.price_query import PageToken, Symbols
+from market_data.services.calendars import CalendarService
+from market_data.services.gaps import GapService
 from market_data.services.ingestion import IngestionService
 from market_data.services.instrument import InstrumentService
+from market_data.services.jobs import JobService
 from market_data.services.market_price import MarketPriceService
 from market_data.services.run import RunService
+from market_data.services.schedule import ScheduleService
 from market_data.services.series import SeriesService
+from market_data.services.subscription import SubscriptionService
 from market_data.services.upload import UploadService
 
 LIST_DEFAULT, LIST_MAX = 100, 1000
@@ -59,12 +64,38 @@ async def _uploads(request: Request) -> UploadService:
     return service
 
 
+async def _subscriptions(database: DatabaseDep) -> SubscriptionService:
+    return SubscriptionService(database)
+
+
+async def _schedules(database: DatabaseDep) -> ScheduleService:
+    return ScheduleService(database)
+
+
+async def _jobs(database: DatabaseDep) -> JobService:
+    return JobService(database)
+
+
+async def _gaps(request: Request) -> GapService:
+    service: GapService = request.app.state.gaps
+    return service
+
+
+async def _calendars(database: DatabaseDep) -> CalendarService:
+    return CalendarService(database)
+
+
 Instruments = Annotated[InstrumentService, Depends(_instruments)]
 SeriesDep = Annotated[SeriesService, Depends(_series)]
 Prices = Annotated[MarketPriceService, Depends(_prices)]
 Runs = Annotated[RunService, Depends(_runs)]
 Ingestions = Annotated[IngestionService, Depends(_ingestions)]
 Uploads = Annotated[UploadService, Depends(_uploads)]
+Subscriptions = Annotated[SubscriptionService, Depends(_subscriptions)]
+Schedules = Annotated[ScheduleService, Depends(_schedules)]
+Jobs = Annotated[JobService, Depends(_jobs)]
+Gaps = Annotated[GapService, Depends(_gaps)]
+Calendars = Annotated[CalendarService, Depends(_calendars)]
 
 ListLimit = Annotated[int, Query(ge=1, le=LIST_MAX, description="Items on a page.")]
 PageTokenQuery = Annotated[PageToken, Query()]

@@ -4,12 +4,14 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from market_data import __version__
 from market_data.api.encoders import ENCODERS
 from market_data.api.problems import MEDIA_TYPE
 from market_data.schemas.envelope import Problem
+from market_data.schemas.job import JobEnd, JobProgress
 from market_data.schemas.market_price import PriceColumnsRead, PricesRead
 
 _DESCRIPTIONS = {
@@ -40,6 +42,9 @@ _VALIDATORS = {
     "Last-Modified": "When its bars last changed, where that can be told.",
     "Cache-Control": "A minute for sealed history; what may still grow is asked for again each time.",
 }
+_BESIDE = (Problem, PricesRead, PriceColumnsRead, JobProgress, JobEnd)
+"""Models no route has as its own."""
+
 Responses = dict[int | str, dict[str, Any]]
 
 
@@ -55,6 +60,26 @@ def located(status: int) -> Responses:
     """Document an answer that says where to find what was made."""
     place = {"schema": {"type": "string", "format": "uri-reference"}, "description": "Path of what was made."}
     return {status: {"headers": {"Location": place | {"required": True}}}}
+
+
+def events(**kinds: type[BaseModel]) -> Responses:
+    """Document an answer of Server-Sent Events: `kinds` are what each kind carries as JSON in `data`."""
+    told = ", ".join(f"`{name}` with {model.__name__}" for name, model in kinds.items())
+    shapes = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in kinds.values()]
+    item = {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"type": "string", "enum": list(kinds)},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"anyOf": shapes},
+            },
+        },
+    }
+    content = {"text/event-stream": {"schema": {"type": "string"}, "itemSchema": item}}
+    return {200: {"description": f"Events: {told}.", "content": content}}
 
 
 def bars(*, linked: bool) -> Responses:
@@ -120,7 +145,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         tags=app.openapi_tags,
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    models = [(model, "serialization") for model in (Problem, PricesRead, PriceColumnsRead)]
+    models = [(model, "serialization") for model in _BESIDE]
     _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type] # a literal it is
     schemas.update(definitions["$defs"])
     for unused in ("HTTPValidationError", "ValidationError"):

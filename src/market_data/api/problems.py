@@ -18,6 +18,7 @@ from market_data.api.context import request_id
 from market_data.core.exceptions import (
     AmbiguousSymbol,
     BodyTooLarge,
+    CalendarNotFound,
     ConcurrentChange,
     ConfigurationError,
     InstrumentExists,
@@ -25,11 +26,17 @@ from market_data.core.exceptions import (
     InstrumentNotFound,
     InvalidInput,
     InvalidPageToken,
+    JobNotFound,
     MarketDataError,
     NotFound,
+    OverrideNotFound,
     ProviderAuthError,
     ProviderNotFound,
     RunNotFound,
+    ScheduleExists,
+    ScheduleInUse,
+    ScheduleNotFound,
+    SubscriptionNotFound,
     UnreadableBody,
     UnsupportedFormat,
 )
@@ -46,6 +53,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     AmbiguousSymbol: HTTPStatus.CONFLICT,
     InstrumentExists: HTTPStatus.CONFLICT,
     InstrumentInUse: HTTPStatus.CONFLICT,
+    ScheduleExists: HTTPStatus.CONFLICT,
+    ScheduleInUse: HTTPStatus.CONFLICT,
     ConcurrentChange: HTTPStatus.CONFLICT,
     ProviderAuthError: HTTPStatus.CONFLICT,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -60,6 +69,11 @@ _FIELDS: dict[type[Exception], str] = {
     ProviderAuthError: "provider",
     InstrumentExists: "symbol",
     RunNotFound: "run_id",
+    JobNotFound: "job_id",
+    SubscriptionNotFound: "subscription_id",
+    ScheduleExists: "name",
+    CalendarNotFound: "calendar",
+    OverrideNotFound: "day",
     AmbiguousSymbol: "symbols",
     UnreadableBody: "body",
     UnsupportedFormat: "Content-Type",
@@ -117,6 +131,8 @@ def _fault(request: Request, error: Exception) -> tuple[str | None, str]:
         return error.field, error.message
     if isinstance(error, InstrumentNotFound):
         return _instrument_field(request), str(error)
+    if isinstance(error, ScheduleNotFound):  # in a path by its id, in a body by its name
+        return ("schedule_id" if "schedule_id" in request.path_params else "schedule"), str(error)
     return next((_FIELDS[kind] for kind in type(error).__mro__ if kind in _FIELDS), None), str(error)
 
 
@@ -174,7 +190,7 @@ def _allowed(request: Request) -> list[str]:
     def served(method: str) -> bool:
         return any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
 
-    found = [method for method in ("GET", "POST", "PATCH", "DELETE") if served(method)]
+    found = [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE") if served(method)]
     return [*found[:1], "HEAD", *found[1:]] if "GET" in found else found  # see `HeadAsGet`
 
 

@@ -48,3 +48,10 @@ class JoiningProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a new connection."""
         super().connection_made(_JoiningTransport(transport, self.loop))  # type: ignore[arg-type] # acts as one
+
+    def shutdown(self) -> None:
+        """Be told that the server stops: streams without an end of their own end now (see `main.py`)."""
+        stopping: asyncio.Event | None = self.app_state.get("stopping")
+        if stopping is not None:
+            stopping.set()
+        super().shutdown()

@@ -9,10 +9,18 @@ MarketDataError
 ├── NotFound
 │   ├── InstrumentNotFound
 │   ├── RunNotFound
+│   ├── JobNotFound               it ended, or never was
+│   ├── SubscriptionNotFound
+│   ├── ScheduleNotFound
+│   ├── SeriesNotFound
+│   ├── CalendarNotFound
+│   ├── OverrideNotFound          the day of a calendar is not corrected
 │   └── ProviderNotFound
 ├── AmbiguousSymbol               several active instruments share the symbol
 ├── InstrumentExists              (symbol, exchange) is taken by an active instrument
 ├── InstrumentInUse               stored bars forbid the change
+├── ScheduleExists                the name is taken
+├── ScheduleInUse                 subscriptions follow it
 ├── UnreadableBody                a body or file cannot be read to its end
 │   └── BodyTooLarge
 ├── UnsupportedFormat             no reader or writer for this type of data
@@ -119,6 +127,24 @@ class SeriesNotFound(NotFound):
     def __init__(self, series_id: int) -> None:
         self.series_id = series_id
         super().__init__(f"no series {series_id}")
+
+
+class CalendarNotFound(NotFound):
+    """No calendar has this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        self.known = tuple(known)
+        super().__init__(f"no calendar {name[:40]!r}; known are {', '.join(self.known)}")
+
+
+class OverrideNotFound(NotFound):
+    """A day of a calendar is not corrected."""
+
+    def __init__(self, calendar: str, day: str) -> None:
+        self.calendar = calendar
+        self.day = day
+        super().__init__(f"{day} of {calendar} is not corrected")
 
 
 class ScheduleExists(MarketDataError):

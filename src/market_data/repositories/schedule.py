@@ -1,6 +1,6 @@
 """Schedules: when things are done."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -97,9 +97,7 @@ class ScheduleRepository:
             ScheduleInUse: subscriptions follow it.
 
         """
-        users = select(func.count()).select_from(Subscription).where(Subscription.schedule_id == entity_id)
-        if count := await self._session.scalar(users):
-            raise ScheduleInUse(entity_id, count)
+        await self.require_unused(entity_id)
         await self._session.execute(delete(Schedule).where(Schedule.id == entity_id))
 
     async def take_due(self, now: datetime) -> list[Schedule]:
@@ -111,3 +109,19 @@ class ScheduleRepository:
             .with_for_update(skip_locked=True)
         )
         return list(await self._session.scalars(query))
+
+    async def names(self, ids: Collection[int]) -> dict[int, str]:
+        """Return the names of schedules by their ids."""
+        rows = await self._session.execute(select(Schedule.id, Schedule.name).where(Schedule.id.in_(ids)))
+        return {row.id: row.name for row in rows}
+
+    async def require_unused(self, entity_id: int) -> None:
+        """Refuse where subscriptions follow a schedule.
+
+        Raises:
+            ScheduleInUse: they do.
+
+        """
+        users = select(func.count()).select_from(Subscription).where(Subscription.schedule_id == entity_id)
+        if count := await self._session.scalar(users):
+            raise ScheduleInUse(entity_id, count)

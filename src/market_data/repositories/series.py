@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import ColumnElement, delete, exists, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from market_data.core.exceptions import SeriesNotFound
 from market_data.core.interval import Interval
-from market_data.models import Instrument, Series
+from market_data.models import Coverage, Instrument, Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,15 @@ class SeriesFilter:
     source: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class KnownSeries:
+    """A series of which something is known: it has bars, or its source was asked for them."""
+
+    id: int
+    symbol: str
+    source: str
+
+
 _STORED = (
     select(
         Series.id,
@@ -57,6 +66,25 @@ _STORED = (
 )
 
 
+_KNOWN = (
+    select(Series.id, Instrument.symbol, Series.source)
+    .join(Instrument, Series.instrument_id == Instrument.id)
+    .where((Series.bar_count > 0) | exists().where(Coverage.series_id == Series.id))
+)
+
+
+def _conditions(wanted: SeriesFilter) -> list[ColumnElement[bool]]:
+    """Return what a filter asks of a series."""
+    found: list[ColumnElement[bool]] = []
+    if wanted.instrument_ids is not None:
+        found.append(Series.instrument_id.in_(wanted.instrument_ids))
+    if wanted.interval is not None:
+        found.append(Series.interval == wanted.interval)
+    if wanted.source is not None:
+        found.append(Series.source == wanted.source)
+    return found
+
+
 class SeriesRepository:
     """Series are made by the bar writer; here they are found. Only those with bars count as stored."""
 
@@ -68,12 +96,7 @@ class SeriesRepository:
     ) -> list[StoredSeries]:
         """Return at most `limit` series that have bars, by symbol, then series id, behind the key `after`."""
         query = _STORED.order_by(Instrument.symbol, Series.id).limit(limit)
-        if wanted.instrument_ids is not None:
-            query = query.where(Series.instrument_id.in_(wanted.instrument_ids))
-        if wanted.interval is not None:
-            query = query.where(Series.interval == wanted.interval)
-        if wanted.source is not None:
-            query = query.where(Series.source == wanted.source)
+        query = query.where(*_conditions(wanted))
         if after is not None:
             query = query.where(tuple_(Instrument.symbol, Series.id) > tuple_(*after))
         rows = await self._session.execute(query)
@@ -125,3 +148,12 @@ class SeriesRepository:
     async def delete_of_instrument(self, instrument_id: int) -> None:
         """Remove an instrument's series; their bars must be gone."""
         await self._session.execute(delete(Series).where(Series.instrument_id == instrument_id))
+
+    async def list_known(
+        self, wanted: SeriesFilter, *, limit: int | None, after: Sequence[object] | None = None
+    ) -> list[KnownSeries]:
+        """Return the series that have bars, or answers in the ledger, by symbol, then id, behind the key."""
+        query = _KNOWN.where(*_conditions(wanted)).order_by(Instrument.symbol, Series.id).limit(limit)
+        if after is not None:
+            query = query.where(tuple_(Instrument.symbol, Series.id) > tuple_(*after))
+        return [KnownSeries(*row) for row in await self._session.execute(query)]

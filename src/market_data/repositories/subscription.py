@@ -33,6 +33,9 @@ class Due:
     provider: str
 
 
+_AT_ONCE = 1000
+"""Rows of one statement: the driver takes 32,767 parameters."""
+
 _TAKE_DUE = text("""
     UPDATE subscription SET due_at = :until
     WHERE id IN (
@@ -86,19 +89,24 @@ class SubscriptionRepository:
             query = query.where(Subscription.id > after[0])
         return list(await self._session.scalars(query))
 
-    async def upsert(self, rows: Sequence[Mapping[str, Any]]) -> list[Subscription]:
-        """Store subscriptions; one that exists is changed where it differs. Returns them in order of id."""
-        statement = insert(Subscription).values(list(rows))
-        changed = {
-            name: statement.excluded[name]
-            for name in ("watchlist", "exchange", "since", "schedule_id", "active", "due_at")
-        }
-        found = await self._session.scalars(
-            statement.on_conflict_do_update(
+    async def upsert(
+        self, keys: Sequence[Mapping[str, str]], values: Mapping[str, Any]
+    ) -> list[Subscription]:
+        """Store subscriptions by their keys (provider, symbol, interval), and return them in order of id.
+
+        Each gets `values`; of one that exists nothing else changes.
+        """
+        found: list[Subscription] = []
+        ordered = sorted(keys, key=lambda key: tuple(key.values()))  # so that two writers never deadlock
+        for first in range(0, len(ordered), _AT_ONCE):
+            rows = [{**key, **values} for key in ordered[first : first + _AT_ONCE]]
+            statement = insert(Subscription).values(rows)
+            changed = {name: statement.excluded[name] for name in values}
+            stored = statement.on_conflict_do_update(
                 index_elements=["provider", "symbol", "interval"],
                 set_={**changed, "updated_at": func.now()},
             ).returning(Subscription)
-        )
+            found += await self._session.scalars(stored)
         return sorted(found, key=lambda one: one.id)
 
     async def update(self, entity: Subscription) -> Subscription:

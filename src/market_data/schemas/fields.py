@@ -55,12 +55,16 @@ _CURRENCY = r"^[A-Z0-9]{2,12}$"
 _SOURCE = r"^[a-z0-9][a-z0-9_.-]{0,31}$"
 _ISIN = r"^[A-Z]{2}[A-Z0-9]{9}[0-9]$"
 _FIGI = r"^[B-DF-HJ-NP-TV-Z]{2}G[B-DF-HJ-NP-TV-Z0-9]{8}[0-9]$"
+_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 SYMBOLS = r"^[ -~]+$"
+_SYMBOL_NAME = r"^[!-+\--~]{1,64}$"
 MEANING = {
     SYMBOLS: "must be symbols such as AAPL,XNAS:MSFT in printable ASCII",
     _SYMBOL: "must be 1-32 printable ASCII characters without comma or space",
     _EXCHANGE: "must be a MIC such as XNAS or a venue code: 1-16 letters, digits, dots, dashes",
     _CURRENCY: "must be a code such as USD or BTC: 2-12 capital letters and digits",
+    _NAME: "must be 1-64 small letters, digits, dots and dashes, such as after-new-york",
+    _SYMBOL_NAME: "must be symbol or exchange:symbol in printable ASCII without comma or space",
     _SOURCE: "must be 1-32 small letters, digits, dots and dashes, such as ecb or my-file",
     _ISIN: "must be an ISIN such as US0378331005",
     _FIGI: "must be a FIGI such as BBG000B9XRY4",
@@ -88,6 +92,8 @@ Source = Annotated[
     StringConstraints(pattern=_SOURCE),
     Field(description="Provider name, `file` or `api`."),
 ]
+Name = Annotated[str, StringConstraints(pattern=_NAME)]
+SymbolName = Annotated[str, StringConstraints(pattern=_SYMBOL_NAME)]
 Isin = Annotated[str, StringConstraints(pattern=_ISIN), AfterValidator(_isin)]
 Figi = Annotated[str, StringConstraints(pattern=_FIGI)]
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]

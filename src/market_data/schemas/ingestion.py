@@ -53,6 +53,9 @@ class RunRead(BaseModel):
     unchanged: int
     unfinished: int
     rejected: int
+    expected: int | None = Field(description="Bars there will be in the end, where that is known.")
+    job_id: int | None = Field(description="Job of the queue that does it.")
+    subscription_id: int | None = Field(description="What it is done for.")
 
 
 class RejectionRead(BaseModel):

@@ -1,6 +1,6 @@
 """Jobs as others see and steer them, and what doing one means."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from market_data.core.exceptions import InvalidInput, ProviderError
 from market_data.core.interval import Interval
 from market_data.core.vocabulary import JobKind
 from market_data.db.liveness import Liveness
-from market_data.db.session import Database
+from market_data.db.session import Database, Session
 from market_data.etl.registry import open_client
 from market_data.models import IngestionRun
 from market_data.repositories.ingestion_run import IngestionRunRepository
@@ -35,6 +35,11 @@ class Job:
     job: StoredJob
     run: IngestionRun | None
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Everything of it by name, for those who show it."""
+        return {**asdict(self.job), "run": self.run}
+
 
 class JobService:
     """The queue as others see it; each method is one unit of work."""
@@ -50,9 +55,8 @@ class JobService:
 
         """
         async with self._database.session() as session:
-            found = await JobRepository(session).get(job_id)
-            runs = await IngestionRunRepository(session).of_jobs([job_id])
-        return Job(found, runs.get(job_id))
+            await JobRepository(session).get(job_id)
+            return (await jobs_of(session, [job_id]))[0]
 
     async def list_(
         self, wanted: JobFilter, *, limit: int, page_token: str | None
@@ -96,6 +100,15 @@ class JobService:
             await jobs.get(job_id)
             await jobs.cancel(job_id)
             await IngestionRunRepository(session).cancel_waiting(job_id)
+
+
+async def jobs_of(session: Session, job_ids: Sequence[int | None]) -> list[Job]:
+    """Return those of these jobs that are in the queue, in this order, inside a caller's unit of work."""
+    wanted = [one for one in job_ids if one is not None]
+    jobs = JobRepository(session)
+    runs = await IngestionRunRepository(session).of_jobs(wanted)
+    found = [await jobs.find(one) for one in wanted]
+    return [Job(one, runs.get(one.id)) for one in found if one is not None]
 
 
 @dataclass(frozen=True, slots=True)

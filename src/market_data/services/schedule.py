@@ -80,12 +80,15 @@ class ScheduleService:
         Raises:
             ScheduleNotFound: no such id.
             ScheduleExists: another one has its new name.
+            ScheduleInUse: its task changes, and subscriptions follow it.
             InvalidInput: as `create`.
 
         """
         async with self._database.session() as session:
             schedules = ScheduleRepository(session)
             schedule = await schedules.get(schedule_id)
+            if changes.get("task", schedule.task) != schedule.task:
+                await schedules.require_unused(schedule_id)
             with session.no_autoflush:
                 for name, value in changes.items():
                     setattr(schedule, name, value)

@@ -6,7 +6,7 @@ from typing import cast
 from zoneinfo import ZoneInfo
 
 import structlog
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 
 from market_data.core import clock
 from market_data.core.exceptions import InvalidInput
@@ -129,7 +129,10 @@ def next_of_cron(cron: str, timezone: str, after: datetime) -> datetime:
     zone = ZoneInfo(timezone)
     wall = after.astimezone(zone).replace(tzinfo=None)
     for _ in range(4):
-        wall = cast("datetime", croniter(cron, wall).get_next(datetime))
+        try:
+            wall = cast("datetime", croniter(cron, wall).get_next(datetime))
+        except CroniterBadDateError:  # such as the 30th of February
+            break
         instant = wall.replace(tzinfo=zone).astimezone(UTC)
         if instant > after:
             return instant

@@ -16,6 +16,7 @@ from market_data.repositories.job import JobRepository
 from market_data.repositories.schedule import ScheduleRepository
 from market_data.repositories.subscription import Due, SubscriptionFilter, SubscriptionRepository
 from market_data.services.ingestion import PRIORITY
+from market_data.services.jobs import Job, jobs_of
 from market_data.services.paging import IdKey, cut_page, resume
 from market_data.services.scheduler import sync_jobs
 
@@ -29,18 +30,25 @@ class SubscriptionRequest:
     intervals: Sequence[Interval]
     since: datetime
     exchange: str | None = None
-    watchlist: str = "default"
+    watchlist: str | None = None
     schedule: str | None = None
-    """Name of a schedule; None: look as bars become final."""
-    active: bool = True
+    """Name of a schedule."""
+    active: bool | None = None
+    """This and what is above may be None: new ones get the default, of others it stays as it was."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """A subscription, and up to where its bars are final and known."""
+    """A subscription, the name of its schedule, and up to where its bars are final and known."""
 
     subscription: Subscription
+    schedule: str | None
     watermark: datetime | None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Everything of it by name, for those who show it."""
+        return {**vars(self.subscription), "schedule": self.schedule, "watermark": self.watermark}
 
 
 class SubscriptionService:
@@ -50,7 +58,7 @@ class SubscriptionService:
         self._database = database
 
     async def subscribe(self, request: SubscriptionRequest) -> list[Subscribed]:
-        """Store what is to be kept, one for each symbol and interval; one that exists is changed.
+        """Store what is to be kept, one for each symbol and interval; one that exists gets what is named.
 
         Raises:
             ProviderNotFound: no such provider.
@@ -71,22 +79,20 @@ class SubscriptionService:
             raise InvalidInput("since", f"{request.since.isoformat()} is still to come")
         async with self._database.session() as session:
             schedule_id = await _schedule_id(session, request.schedule)
-            rows = [
-                {
-                    "provider": client.spec.name,
-                    "symbol": symbol,
-                    "interval": str(interval),
-                    "exchange": request.exchange,
-                    "since": request.since,
-                    "watchlist": request.watchlist,
-                    "schedule_id": schedule_id,
-                    "active": request.active,
-                    "due_at": now,
-                }
+            given: dict[str, Any] = {
+                "exchange": request.exchange,
+                "watchlist": request.watchlist,
+                "schedule_id": schedule_id,
+                "active": request.active,
+            }
+            values = {name: value for name, value in given.items() if value is not None}
+            values |= {"since": request.since, "due_at": now}
+            keys = [
+                {"provider": client.spec.name, "symbol": symbol, "interval": str(interval)}
                 for symbol in dict.fromkeys(request.symbols)
                 for interval in dict.fromkeys(request.intervals)
             ]
-            return await _seen(session, await SubscriptionRepository(session).upsert(rows))
+            return await _seen(session, await SubscriptionRepository(session).upsert(keys, values))
 
     async def get(self, subscription_id: int) -> Subscribed:
         """Return a subscription.
@@ -145,7 +151,7 @@ class SubscriptionService:
             await subscriptions.get(subscription_id)
             await subscriptions.delete(subscription_id)
 
-    async def sync(self, subscription_id: int) -> int:
+    async def sync(self, subscription_id: int) -> Job:
         """Have a subscription looked after at once; return the job that does it.
 
         Raises:
@@ -156,9 +162,7 @@ class SubscriptionService:
             found = await SubscriptionRepository(session).get(subscription_id)
             jobs = sync_jobs([Due(found.id, found.provider)], PRIORITY)
             (job_id,) = await JobRepository(session).enqueue(jobs, hurry=True)
-        if job_id is None:
-            raise AssertionError  # in a hurry, a job that exists is returned
-        return job_id
+            return (await jobs_of(session, [job_id]))[0]
 
 
 async def _schedule_id(session: Session, name: str | None) -> int | None:
@@ -174,4 +178,6 @@ async def _schedule_id(session: Session, name: str | None) -> int | None:
 
 async def _seen(session: Session, found: Sequence[Subscription]) -> list[Subscribed]:
     marks = await SubscriptionRepository(session).watermarks([one.id for one in found])
-    return [Subscribed(one, marks.get(one.id)) for one in found]
+    followed = {one.schedule_id for one in found if one.schedule_id is not None}
+    names = await ScheduleRepository(session).names(followed)
+    return [Subscribed(one, names.get(one.schedule_id or 0), marks.get(one.id)) for one in found]

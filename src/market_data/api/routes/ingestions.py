@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response, status
+from fastapi import APIRouter, Path, Query, Request, Response, status
 
 from market_data.api.dependencies import (
     LIST_DEFAULT,
@@ -29,7 +29,7 @@ RunId = Annotated[int, Path(ge=1, le=ID_MAX)]
 async def create_ingestion(
     request: Request, response: Response, service: Ingestions, body: IngestionCreate
 ) -> RunRead:
-    """Pull bars from a provider in the background; follow the run at Location."""
+    """Have a worker pull bars from a provider; follow the run at Location."""
     wanted = IngestRequest(
         provider=body.provider,
         symbols=tuple(body.symbols),
@@ -48,11 +48,14 @@ async def list_ingestions(
     service: Runs,
     status: RunStatus | None = None,
     source: SourceQuery = None,
+    subscription_id: Annotated[
+        int | None, Query(ge=1, le=ID_MAX, description="Only runs for this subscription.")
+    ] = None,
     limit: ListLimit = LIST_DEFAULT,
     page_token: PageTokenQuery = None,
 ) -> Page[RunRead]:
     """List runs, newest first."""
-    wanted = RunFilter(status=status, source=source)
+    wanted = RunFilter(status=status, source=source, subscription_id=subscription_id)
     found, token = await service.list_(wanted, limit=limit, page_token=page_token)
     return Page(data=[RunRead.model_validate(one) for one in found], next_page_token=token)
 
