@@ -23,6 +23,7 @@ from tests.support.database import new_database
 pytest_plugins = ["tests.homes.plugin"]
 
 API = "/api/v1"
+QUEUE = "market_data_queue.pgqueuer, market_data_queue.pgqueuer_log"
 
 # A busy machine is no finding, and CI tries the same examples every time.
 hypothesis.settings.register_profile("ours", deadline=None, derandomize="CI" in os.environ, print_blob=True)
@@ -99,6 +100,7 @@ async def database(migrated: Database) -> Database:
     tables = ", ".join(Base.metadata.tables)
     async with migrated.engine.begin() as connection:
         await connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        await connection.execute(text(f"TRUNCATE {QUEUE} RESTART IDENTITY"))
     return migrated
 
 
@@ -110,6 +112,7 @@ def settings(database: Database) -> Settings:
             **{name: field.default for name, field in Settings.model_fields.items()},
             "database_url": SecretStr(database.url),
             "log_level": "WARNING",
+            "jobs_at_once": 0,  # jobs are done where a test says so
         }
     )
 

@@ -1,9 +1,10 @@
 """Runs over HTTP, followed to their end, whatever that is; and which instrument a listing means."""
 
 import asyncio
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
+import httpx2
 import numpy as np
 import pytest
 from sqlalchemy import text
@@ -14,79 +15,25 @@ from market_data.core.exceptions import (
     ProviderAuthError,
     SymbolNotFound,
 )
-from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.db.liveness import Liveness
-from market_data.etl.provider import Listing, Page, ProviderSpec
-from market_data.etl.raw import RawBars
+from market_data.etl.provider import Listing
+from market_data.main import create_app
+from market_data.services import worker
 from market_data.services.ingestion import IngestionService, IngestRequest
+from market_data.services.jobs import JobRunner
 from market_data.services.run import RunService
 from tests.support.api import PREFIX, assert_problem, prices
+from tests.support.work import Fake, drain, page
 
 PATH = f"{PREFIX}/ingestions"
-LISTING = Listing(symbol="EURUSD", asset_class=AssetClass.FX, currency="USD", exchange="FX")
-SPEC = ProviderSpec(
-    name="ecb",
-    title="A fake",
-    covers="nothing",
-    homepage="https://example.test",
-    bases={Interval.D1: Basis.RAW},
-    asset_classes=(AssetClass.FX,),
-    requests_per_minute=1e9,
-)
-
-
-def page(closes: dict[str, float], listing: Listing = LISTING, rejections=()) -> Page:
-    column = np.array(list(closes.values()), "float64")
-    nothing = np.zeros(len(column), bool)
-    rows = RawBars(
-        stamp=np.array(list(closes), "datetime64[us]"),
-        open=column,
-        high=column,
-        low=column,
-        close=column,
-        volume=np.full(len(column), np.nan),
-        text=lambda row: f"row {row}",
-        running=nothing,
-        unreadable=nothing,
-    )
-    return Page(rows=rows, listing=listing, rejections=list(rejections))
-
-
-class Fake:
-    """A provider that answers what a test put under a symbol: pages, or an error to raise between them."""
-
-    spec = SPEC
-
-    def __init__(self) -> None:
-        self.answers: dict[str, list] = {}
-        self.asked = []
-        self.started = asyncio.Event()
-
-    async def fetch_bars(self, request):
-        self.asked.append(request)
-        self.started.set()
-        for answer in self.answers[request.symbol]:
-            if isinstance(answer, Exception):
-                raise answer
-            if answer == "hang":
-                await asyncio.Event().wait()
-            yield answer
-
-    @asynccontextmanager
-    async def open(self, provider):
-        assert provider == "ecb"
-        yield self
 
 
 @pytest.fixture
-async def fake(app, database):
+def fake(database):
     provider = Fake()
-    liveness = Liveness(database)
-    app.state.ingestions = IngestionService(database, liveness, open_client=provider.open)
-    yield provider
-    await app.state.ingestions.close()
-    await liveness.close()
+    provider.database = database
+    return provider
 
 
 async def submit(client, *symbols, **values):
@@ -97,13 +44,12 @@ async def submit(client, *symbols, **values):
     return answer
 
 
-async def follow(client, answer) -> dict:
-    """Ask for a run until it has ended."""
-    async with asyncio.timeout(20):
-        while True:
-            run = (await client.get(answer.headers["location"])).json()
-            if run["finished_at"] is not None:
-                return run
+async def follow(client, answer, fake) -> dict:
+    """Have the queue worked off, and return the run."""
+    await drain(fake.database, fake.open)
+    run = (await client.get(answer.headers["location"])).json()
+    assert run["finished_at"] is not None
+    return run
 
 
 def counts(run: dict) -> dict:
@@ -117,7 +63,9 @@ async def test_a_run_is_queued_and_followed_to_its_end(client, fake):
     body = queued.json()
     assert body["status"] == "queued"
     assert (body["started_at"], body["finished_at"], body["error"]) == (None, None, None)
-    run = await follow(client, queued)
+    assert (body["expected"], body["subscription_id"]) == (None, None)
+    assert isinstance(body["job_id"], int)
+    run = await follow(client, queued, fake)
     assert (run["status"], counts(run)) == ("succeeded", {"inserted": 1})
     assert run["parameters"] == {
         "provider": "ecb",
@@ -131,10 +79,10 @@ async def test_a_run_is_queued_and_followed_to_its_end(client, fake):
     assert fake.asked[0].start == datetime(2024, 1, 1, tzinfo=UTC)
     body = await prices(client, symbols="EURUSD")
     assert [one["close"] for one in body["data"]] == [1.0956]
-    again = await follow(client, await submit(client, "EURUSD", end="2024-01-03"))
+    again = await follow(client, await submit(client, "EURUSD", end="2024-01-03"), fake)
     assert counts(again) == {"unchanged": 1}
     fake.answers["EURUSD"] = [page({"2024-01-02": 1.0957, "2024-01-03": 1.0919})]
-    assert counts(await follow(client, await submit(client, "EURUSD"))) == {"inserted": 1, "updated": 1}
+    assert counts(await follow(client, await submit(client, "EURUSD"), fake)) == {"inserted": 1, "updated": 1}
 
 
 async def test_rejections_and_unfinished_bars_are_told(client, fake):
@@ -142,7 +90,7 @@ async def test_rejections_and_unfinished_bars_are_told(client, fake):
     fake.answers["EURUSD"] = [
         page({"2024-01-02": 1.1, "2024-01-03": -1.0, str(today): 1.2}, rejections=[("unreadable", "<?>")])
     ]
-    run = await follow(client, await submit(client, "EURUSD"))
+    run = await follow(client, await submit(client, "EURUSD"), fake)
     assert (run["status"], counts(run)) == ("partial", {"inserted": 1, "unfinished": 1, "rejected": 2})
     kept = (await client.get(f"{PATH}/{run['id']}/rejections")).json()["data"]
     assert [(one["symbol"], one["reason"], one["text"]) for one in kept] == [
@@ -158,16 +106,16 @@ async def test_a_symbol_that_fails_does_not_stop_the_others(client, fake):
         "HALF": [page({"2024-01-02": 1.0}), MalformedAnswer("ecb", "cut off")],
         "EURUSD": [page({"2024-01-03": 2.0})],
     }
-    run = await follow(client, await submit(client, "GONE", "HALF", "EURUSD"))
+    run = await follow(client, await submit(client, "GONE", "HALF", "EURUSD"), fake)
     assert (run["status"], counts(run)) == ("partial", {"inserted": 2})
     assert run["error"] == "GONE: ecb: no such symbol; HALF: ecb: cut off"
-    run = await follow(client, await submit(client, "GONE"))
+    run = await follow(client, await submit(client, "GONE"), fake)
     assert (run["status"], counts(run)) == ("failed", {})
 
 
 async def test_what_fails_for_all_symbols_alike_is_not_tried_on(client, fake):
     fake.answers = {"A": [ProviderAuthError("ecb", "key refused")], "B": [], "C": []}
-    run = await follow(client, await submit(client, "A", "B", "C"))
+    run = await follow(client, await submit(client, "A", "B", "C"), fake)
     assert run["status"] == "failed"
     assert run["error"] == "A: ecb: key refused; 2 more symbols were not tried"
     assert [one.symbol for one in fake.asked] == ["A"]
@@ -175,26 +123,38 @@ async def test_what_fails_for_all_symbols_alike_is_not_tried_on(client, fake):
 
 async def test_an_unexpected_failure_is_recorded_without_its_text(client, fake, caplog):
     fake.answers["A"] = [RuntimeError("apikey=secret")]
-    run = await follow(client, await submit(client, "A"))
+    run = await follow(client, await submit(client, "A"), fake)
     assert (run["status"], run["error"]) == ("failed", "RuntimeError")
 
 
 async def test_a_provider_with_nothing_to_say(client, fake):
     fake.answers["EURUSD"] = [page({})]
-    assert (await follow(client, await submit(client, "EURUSD")))["status"] == "succeeded"
+    assert (await follow(client, await submit(client, "EURUSD"), fake))["status"] == "succeeded"
 
 
-async def test_runs_end_as_cancelled_when_the_server_stops(client, app, fake):
-    fake.answers["A"] = ["hang"]
-    running = [await submit(client, "A") for _ in range(2)]
-    await fake.started.wait()
-    queued = await submit(client, "A")
-    assert (await client.get(queued.headers["location"])).json()["status"] == "queued"
-    await app.state.ingestions.close()
-    for answer in (*running, queued):
-        run = (await client.get(answer.headers["location"])).json()
-        assert run["status"] == "cancelled"
-        assert "repeating is safe" in run["error"]
+async def test_the_in_process_worker_does_runs_and_ends_with_the_server(
+    settings, database, fake, monkeypatch
+):
+    fake.answers = {"EURUSD": [page({"2024-01-02": 1.0956})], "A": ["hang"]}
+    monkeypatch.setattr(worker, "JobRunner", partial(JobRunner, open_client=fake.open))
+    monkeypatch.setattr(worker, "_GRACE", 0.0)
+    app = create_app(settings.model_copy(update={"jobs_at_once": 2}))
+    async with app.router.lifespan_context(app), asyncio.timeout(20):
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://api.test") as client:
+            done = await submit(client, "EURUSD")
+            run = done.json()
+            while run["finished_at"] is None:
+                run = (await client.get(done.headers["location"])).json()
+            assert (run["status"], counts(run)) == ("succeeded", {"inserted": 1})
+            fake.started.clear()
+            cut = await submit(client, "A")
+            await fake.started.wait()
+    run = await RunService(database).get(cut.json()["id"])
+    assert (run.status, run.error) == ("cancelled", "stopped; repeating is safe")
+    fake.answers["A"] = [page({"2024-01-03": 1.0956})]
+    assert [(one.kind, one.error) for one in await drain(database, fake.open)] == [("fetch", None)]
+    assert (await RunService(database).get(cut.json()["id"])).status == "succeeded"
 
 
 async def test_runs_of_dead_processes_are_interrupted_and_others_are_not(client, database):
@@ -275,7 +235,7 @@ async def test_a_wrong_provider_setting_is_told_as_unavailable(client, monkeypat
 async def test_runs_are_listed_newest_first_and_paged(client, fake):
     fake.answers = {"A": [SymbolNotFound("ecb", "no")], "EURUSD": [page({"2024-01-02": 1.0})]}
     for symbol in ("A", "EURUSD", "A", "EURUSD", "A"):
-        await follow(client, await submit(client, symbol))
+        await follow(client, await submit(client, symbol), fake)
     whole = (await client.get(PATH)).json()["data"]
     assert [one["id"] for one in whole] == [5, 4, 3, 2, 1]
     first = (await client.get(PATH, params={"limit": 2, "status": "failed"})).json()
@@ -295,10 +255,10 @@ async def test_runs_are_listed_newest_first_and_paged(client, fake):
 async def test_a_run_fails_where_an_exchange_is_needed(client, fake):
     silent = Listing(symbol="ACME", asset_class=AssetClass.EQUITY, currency="USD")
     fake.answers["acme"] = [page({"2024-01-02": 1.0}, silent)]
-    run = await follow(client, await submit(client, "acme"))
+    run = await follow(client, await submit(client, "acme"), fake)
     assert run["status"] == "failed"
     assert "does not say where ACME trades" in run["error"]
-    run = await follow(client, await submit(client, "acme", exchange="XNAS"))
+    run = await follow(client, await submit(client, "acme", exchange="XNAS"), fake)
     assert (run["status"], counts(run)) == ("succeeded", {"inserted": 1})
 
 
@@ -310,8 +270,7 @@ async def test_an_ingest_tells_its_progress(database, fake):
     assert run.inserted == 2
     assert [(one.symbol, one.symbols_done, one.symbols_wanted, one.bars) for one in told] == [
         ("EURUSD", 0, 1, 0),
-        ("EURUSD", 0, 1, 1),
-        ("EURUSD", 0, 1, 2),
+        ("EURUSD", 0, 1, 2),  # pages that fit are stored together
     ]
     with pytest.raises(InvalidInput, match="before start"):
         await service.ingest(

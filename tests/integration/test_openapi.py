@@ -2,8 +2,6 @@
 
 import json
 import threading
-from contextlib import asynccontextmanager
-from functools import partial
 from urllib.parse import urlencode
 
 import httpx2
@@ -16,12 +14,10 @@ from schemathesis.engine import from_schema
 from schemathesis.engine.events import FatalError, FuzzScenarioFinished, NonFatalError, ScenarioFinished
 from sqlalchemy import text
 
-import market_data.main
 from market_data.core.config import Settings
-from market_data.core.exceptions import SymbolNotFound
 from market_data.db.base import Base
 from market_data.main import create_app
-from market_data.services.ingestion import IngestionService
+from tests.conftest import QUEUE
 from tests.support.api import INSTRUMENT, PREFIX, PROBLEM, days, row
 
 EXAMPLES = 60
@@ -44,27 +40,12 @@ CONFIG = SchemathesisConfig.from_dict(
 )
 
 
-class Nobody:
-    """A provider that knows no symbol: nothing leaves this machine."""
-
-    def __init__(self, name):
-        self.name = name
-
-    async def fetch_bars(self, request):
-        raise SymbolNotFound(self.name, f"nothing is known as {request.symbol}")
-        yield
-
-
-@asynccontextmanager
-async def nobody(name):
-    yield Nobody(name)
-
-
 @pytest.fixture(scope="module")
 async def emptied(migrated):
     """The shared database, without what earlier tests left in it."""
     async with migrated.engine.begin() as connection:
         await connection.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY CASCADE"))
+        await connection.execute(text(f"TRUNCATE {QUEUE} RESTART IDENTITY"))
     return migrated
 
 
@@ -73,21 +54,20 @@ def served(emptied):
     """The API on a free port, with instruments, bars and runs."""
     values = {name: field.default for name, field in Settings.model_fields.items()}
     values |= {"database_url": SecretStr(emptied.url), "log_level": "ERROR", "max_body_bytes": 100_000}
-    with pytest.MonkeyPatch.context() as patched:
-        offline = partial(IngestionService, open_client=nobody)
-        patched.setattr(market_data.main, "IngestionService", offline)
-        config = uvicorn.Config(create_app(Settings.model_construct(**values)), port=0, log_config=None)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        while not server.started and thread.is_alive():
-            thread.join(0.01)
-        address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        with httpx2.Client(base_url=address) as client:
-            seed(client)
-        yield address
-        server.should_exit = True
-        thread.join()
+    values |= {"jobs_at_once": 0}  # nobody is asked: nothing leaves this machine
+    app = create_app(Settings.model_construct(**values))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started and thread.is_alive():
+        thread.join(0.01)
+    address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    with httpx2.Client(base_url=address) as client:
+        seed(client)
+    app.state.stopping.set()  # events of jobs that nobody does have an end
+    yield address
+    server.should_exit = True
+    thread.join()
 
 
 def seed(client):
@@ -96,6 +76,15 @@ def seed(client):
         rows = [*days(20), row("2024-02-30"), row("2024-03-01T12:00:00Z")]
         stored = client.post(f"{PREFIX}/prices", params={"symbol": symbol, "interval": "1d"}, json=rows)
         assert (stored.json()["inserted"], stored.json()["rejected"]) == (20, 2)
+    kept = {"provider": "ecb", "symbols": ["EURUSD"], "intervals": ["1d"], "since": "2024-01-01"}
+    for path, body in (
+        ("schedules", {"name": "evening", "cron": "30 22 * * 1-5"}),
+        ("subscriptions", kept | {"schedule": "evening"}),
+        ("subscriptions/1/sync", None),
+        ("ingestions", {"provider": "ecb", "symbols": ["EURUSD"]}),
+    ):
+        client.post(f"{PREFIX}/{path}", json=body).raise_for_status()
+    client.put(f"{PREFIX}/calendars/XNYS/overrides/2024-01-04", json={}).raise_for_status()
 
 
 @schemathesis.check
@@ -172,6 +161,29 @@ def test_every_call_of_the_contract_is_documented(served):
         "GET /ingestions/{run_id}",
         "GET /ingestions/{run_id}/rejections",
         "GET /providers",
+        "GET /subscriptions",
+        "POST /subscriptions",
+        "GET /subscriptions/{subscription_id}",
+        "PATCH /subscriptions/{subscription_id}",
+        "DELETE /subscriptions/{subscription_id}",
+        "POST /subscriptions/{subscription_id}/sync",
+        "GET /schedules",
+        "POST /schedules",
+        "GET /schedules/{schedule_id}",
+        "PATCH /schedules/{schedule_id}",
+        "DELETE /schedules/{schedule_id}",
+        "GET /jobs",
+        "GET /jobs/{job_id}",
+        "DELETE /jobs/{job_id}",
+        "POST /jobs/{job_id}/retry",
+        "GET /jobs/{job_id}/events",
+        "GET /coverage",
+        "GET /gaps",
+        "POST /gaps/repair",
+        "GET /calendars",
+        "GET /calendars/{name}/overrides",
+        "PUT /calendars/{name}/overrides/{day}",
+        "DELETE /calendars/{name}/overrides/{day}",
     }
 
 

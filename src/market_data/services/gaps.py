@@ -137,10 +137,8 @@ class GapService:
         found = await self._series(wanted, None, None)
         asked = [one for one in found if provider is not None or _is_provider(one.source)]
         if not asked:
-            told = (
-                "nothing is stored of these instruments" if not found else "their bars came from no provider"
-            )
-            raise InvalidInput("source" if found else "symbols", told)
+            told = "their bars came from no provider: name one" if found else "nothing like that is stored"
+            raise InvalidInput("provider" if found else "symbols", told)
         return asked
 
     async def _series(

@@ -84,7 +84,9 @@ class Watcher:
             JobNotFound: nothing is known of it.
 
         """
-        if await self.look(job_id) is None and await self.outcome(job_id) is None:
+        async with self._database.session() as session:
+            known = await JobRepository(session).find(job_id)
+        if known is None and await self.outcome(job_id) is None:
             raise JobNotFound(job_id)
 
     async def _pictures(self, session: Session, found: Sequence[Job]) -> list[JobPicture]:
