@@ -222,7 +222,8 @@ async def test_gaps_may_be_asked_elsewhere(client, database, crypto):
     async with database.engine.begin() as connection:
         await connection.execute(
             text(
-                "INSERT INTO provider_symbol (provider, symbol, instrument_id) VALUES ('kraken', 'XBTUSDT', 1)"
+                "INSERT INTO provider_symbol (provider, instrument_id, symbol) "
+                "VALUES ('kraken', 1, 'XBTUSDT')"
             )
         )
     (job,) = (await client.post(REPAIR, json=body)).json()["data"]

@@ -78,7 +78,7 @@ def events(**kinds: type[BaseModel]) -> Responses:
             },
         },
     }
-    content = {"text/event-stream": {"schema": {"type": "string"}, "itemSchema": item}}
+    content = {"text/event-stream": {"itemSchema": item}}
     return {200: {"description": f"Events: {told}.", "content": content}}
 
 

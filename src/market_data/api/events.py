@@ -8,9 +8,10 @@ from typing import Annotated
 from fastapi import Path, Request
 from fastapi.sse import ServerSentEvent
 
+from market_data.api.shapes import progress_read
 from market_data.schemas.ingestion import RunRead
-from market_data.schemas.job import BudgetRead, JobEnd, JobProgress
-from market_data.services.watching import JobPicture, Watcher
+from market_data.schemas.job import JobEnd
+from market_data.services.watching import Watcher
 
 EVERY_SECONDS = 1.0
 """Between two events of progress."""
@@ -39,7 +40,7 @@ class JobEvents:
     async def __aiter__(self) -> AsyncIterator[ServerSentEvent]:
         """Yield `progress` again and again, and `end`, unless the server stops before."""
         while (picture := await self._watcher.look(self._job_id)) is not None:
-            yield ServerSentEvent(event="progress", data=progress(picture))
+            yield ServerSentEvent(event="progress", data=progress_read(picture))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), EVERY_SECONDS)
             if self._stopping.is_set():
@@ -47,18 +48,3 @@ class JobEvents:
         run = await self._watcher.outcome(self._job_id)
         told = None if run is None else RunRead.model_validate(run)
         yield ServerSentEvent(event="end", data=JobEnd(job_id=self._job_id, run=told))
-
-
-def progress(picture: JobPicture) -> JobProgress:
-    """Return a picture as clients see it."""
-    job, budget = picture.job, picture.budget
-    return JobProgress(
-        status=job.job.status,
-        attempts=job.job.attempts,
-        run_id=None if job.run is None else job.run.id,
-        done=picture.done,
-        expected=picture.expected,
-        rate=round(picture.rate, 1),
-        eta_seconds=None if picture.eta_seconds is None else round(picture.eta_seconds, 1),
-        budget=None if budget is None else BudgetRead.model_validate(budget),
-    )

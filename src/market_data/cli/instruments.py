@@ -1,13 +1,13 @@
 """`market-data instruments`: the catalogue."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from market_data.cli.bulk import load_all, rows_of
 from market_data.cli.catalogue import PAGE, every, find_one
+from market_data.cli.groups import ListGroup
 from market_data.cli.options import Json, Which, checked
 from market_data.cli.output import FAILED, print_fields, print_json, print_rows
 from market_data.cli.running import opened, run_async
@@ -21,19 +21,8 @@ from market_data.services.instrument import InstrumentService
 _COLUMNS = ("id", "symbol", "exchange", "asset_class", "currency", "name", "active")
 
 
-class _QueryGroup(TyperGroup):
-    """`instruments apple` lists; `instruments add ...` adds."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        asks_for_help = args[:1] in (["-h"], ["--help"])
-        if not asks_for_help and (not args or args[0] not in self.commands):
-            args = ["list", *args]
-        parsed: list[str] = super().parse_args(ctx, args)
-        return parsed
-
-
 _instruments = typer.Typer(
-    cls=_QueryGroup,
+    cls=ListGroup,
     help="The catalogue: market-data instruments [QUERY], or add, edit, load.",
     epilog="Example: market-data instruments apple",
 )

@@ -46,10 +46,15 @@ def print_json(value: object) -> None:
 
 def print_rows(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
     """Print a result for people."""
+    people().print(table_of(rows, columns), soft_wrap=True)
+
+
+def people() -> Console:
+    """Return what results for people are printed on."""
     console = _Console(highlight=False)
     if not console.is_terminal:  # a pipe has no width: lines are never cut
         console = _Console(highlight=False, width=10_000)
-    console.print(table_of(rows, columns), soft_wrap=True)
+    return console
 
 
 def table_of(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> Table:

@@ -1,8 +1,9 @@
 """What is known of stored series, over the wire."""
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import CoverageState
@@ -72,7 +73,7 @@ class RepairCreate(BaseModel):
     symbols: list[SymbolName] | None = Field(
         None, min_length=1, max_length=1000, description="`symbol` or `exchange:symbol`."
     )
-    instrument_ids: list[Id] | None = Field(
+    instrument_ids: list[Annotated[Id, Strict()]] | None = Field(
         None, min_length=1, max_length=1000, description="Instead of symbols."
     )
     interval: IntervalText | None = Field(None, description="Only series of this interval.")

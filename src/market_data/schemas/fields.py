@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, StringConstraints, WithJsonSchema
 
 from market_data.core.interval import INSTANT_PATTERN, Interval, parse_instant
 
@@ -72,6 +72,8 @@ MEANING = {
 """What people should write where one of these patterns was not met."""
 
 Id = Annotated[int, Field(ge=1, le=ID_MAX)]
+Flag = Annotated[bool, Strict()]
+Whole = Annotated[int, Strict()]
 Symbol = Annotated[
     str,
     StringConstraints(pattern=_SYMBOL),

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from market_data.core.vocabulary import ScheduleTask
-from market_data.schemas.fields import Name, Text, TimeZone
+from market_data.schemas.fields import Flag, Name, Text, TimeZone, Whole
 
 _CRON = "Five fields: minute hour day month weekday, such as `30 22 * * 1-5`."
 _CALENDAR = "Instead of cron: the calendar after whose sessions it is due, such as XNYS."
@@ -23,9 +23,9 @@ class ScheduleCreate(BaseModel):
     task: ScheduleTask = ScheduleTask.SYNC
     cron: Text | None = Field(None, description=_CRON)
     calendar: Text | None = Field(None, description=_CALENDAR)
-    delay_minutes: int = Field(0, ge=0, le=1440, description=_DELAY)
+    delay_minutes: Whole = Field(0, ge=0, le=1440, description=_DELAY)
     timezone: TimeZone = Field("UTC", description=_ZONE)
-    active: bool = True
+    active: Flag = True
 
 
 _EVERY_HAS = ("name", "task", "delay_minutes", "timezone", "active")
@@ -49,9 +49,9 @@ class ScheduleUpdate(BaseModel):
     task: ScheduleTask | None = None
     cron: Text | None = Field(None, description=_CRON)
     calendar: Text | None = Field(None, description=_CALENDAR)
-    delay_minutes: int | None = Field(None, ge=0, le=1440, description=_DELAY)
+    delay_minutes: Whole | None = Field(None, ge=0, le=1440, description=_DELAY)
     timezone: TimeZone | None = Field(None, description=_ZONE)
-    active: bool | None = None
+    active: Flag | None = None
 
     @field_validator(*_EVERY_HAS, mode="before")
     @classmethod

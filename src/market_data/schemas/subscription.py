@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from market_data.core.interval import Interval
-from market_data.schemas.fields import Exchange, Instant, IntervalText, Name
+from market_data.schemas.fields import Exchange, Flag, Instant, IntervalText, Name
 from market_data.schemas.ingestion import ProviderSymbolText
 
 ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
@@ -28,7 +28,7 @@ class SubscriptionCreate(BaseModel):
     schedule: Name | None = Field(
         None, description="Name of a schedule for `sync`; new ones are looked after as bars become final."
     )
-    active: bool | None = Field(None, description="Whether they are followed; new ones are.")
+    active: Flag | None = Field(None, description="Whether they are followed; new ones are.")
 
 
 _EVERY_HAS = ("since", "watchlist", "active")
@@ -52,7 +52,7 @@ class SubscriptionUpdate(BaseModel):
     exchange: Exchange | None = None
     watchlist: Name | None = None
     schedule: Name | None = Field(None, description="Name of a schedule; null: as bars become final.")
-    active: bool | None = None
+    active: Flag | None = None
 
     @field_validator(*_EVERY_HAS, mode="before")
     @classmethod

@@ -1,17 +1,18 @@
 """Coverage of many series, page by page, and having their gaps filled."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, NamedTuple
 
 import msgspec
 
-from market_data.core.exceptions import InvalidInput, ProviderNotFound
+from market_data.core.exceptions import InvalidInput, ProviderError, ProviderNotFound
 from market_data.core.interval import require_range
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
 from market_data.etl.registry import find_provider, open_client
+from market_data.models import IngestionRun
 from market_data.repositories.job import JobRepository
 from market_data.repositories.series import KnownSeries, SeriesFilter, SeriesRepository
 from market_data.services.coverage import CoverageService, SeriesCoverage, Stretch
@@ -44,6 +45,21 @@ class Gap:
     def key(self) -> GapKey:
         """Its place in a list."""
         return GapKey(self.of.instrument.symbol, self.of.series.id, self.stretch.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What became of the gaps of a series."""
+
+    before: SeriesCoverage
+    after: SeriesCoverage
+    run: IngestionRun | None
+    """None where there was nothing to ask for."""
+    error: str | None
+
+
+OnSeries = Callable[[SeriesCoverage, int, int], None]
+"""Told which series is repaired now, which one that is, and of how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +142,38 @@ class GapService:
             jobs = [repair_job(one.id, one.source, PRIORITY) for one in own]
             made = await JobRepository(session).enqueue(jobs, hurry=True)
             return await jobs_of(session, [*made, *(run.job_id for run in runs if run is not None)])
+
+    async def repair_now(
+        self, wanted: SeriesFilter, provider: str | None = None, on_series: OnSeries | None = None
+    ) -> list[Repaired]:
+        """Fill the gaps of series here and now; one that fails does not stop the others.
+
+        Raises:
+            ProviderNotFound: no such provider.
+            InvalidInput: no series fits.
+
+        """
+        asked = None if provider is None else find_provider(provider).spec.name
+        found, done = await self.repairable(wanted, asked), []
+        for place, one in enumerate(found):
+            before = await self._coverage.of(one.id)
+            if on_series is not None:
+                on_series(before, place, len(found))
+            run, error = await self._repair_one(one, asked)
+            done.append(Repaired(before, await self._coverage.of(one.id), run, error))
+        return done
+
+    async def _repair_one(
+        self, one: KnownSeries, provider: str | None
+    ) -> tuple[IngestionRun | None, str | None]:
+        try:
+            if provider in {None, one.source}:
+                run = await self._repair.work(one.id)
+            else:
+                run = await self._repair.elsewhere_now(one.id, provider or one.source)
+        except (ProviderError, InvalidInput) as error:
+            return None, str(error)
+        return run, None if run is None else run.error
 
     async def repairable(self, wanted: SeriesFilter, provider: str | None = None) -> list[KnownSeries]:
         """Return the series that can be repaired: without a provider, those whose source is one.

@@ -107,6 +107,21 @@ class RepairService:
             )
         return spec, symbol
 
+    async def elsewhere_now(self, series_id: int, provider: str) -> IngestionRun | None:
+        """Ask another provider for the gaps here and now; else as `from_elsewhere`.
+
+        Raises:
+            SeriesNotFound: no such id.
+            ProviderNotFound: no such provider.
+            InvalidInput: nobody knows what that provider calls the instrument.
+
+        """
+        found = await self._coverage.of(series_id)
+        spec, symbol = await self._asked(found, provider)
+        gaps = [Span(one.start, one.end) for one in found.gaps]
+        ranges = repairs(gaps, spec, Interval(found.series.interval))
+        return await self._ingestions.ingest(_request(spec, symbol, found, ranges)) if ranges else None
+
 
 def repairs(gaps: Sequence[Span], spec: ProviderSpec, interval: Interval) -> list[Span]:
     """Return the ranges to ask for: gaps one answer reaches over are one, long ones are cut in chunks."""
