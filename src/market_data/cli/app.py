@@ -12,7 +12,7 @@ from market_data import __version__
 
 COMMANDS = {
     "serve": ("serve", "Serve the API, with everything it needs."),
-    "worker": ("worker", "Do the jobs of the queue, on as many machines as wanted."),
+    "worker": ("worker", "Do the jobs of the queue until Ctrl-C, on as many machines as wanted."),
     "ingest": ("ingest", "Pull bars from a provider."),
     "providers": ("ingest", "Show the providers: what they cover and whether their keys are set."),
     "subscriptions": ("subscriptions", "What is kept up to date: list, add, edit, remove, sync."),
