@@ -177,6 +177,8 @@ def test_jobs_that_failed_are_shown_tried_again_and_cancelled(here, on):
     assert ("EURUSD 1d" in shown.out, "ecb: no answer" in shown.out) == (True, True)
     assert "run error       ecb: no answer" in invoke("jobs", "show", job["id"]).out
     assert invoke("jobs", "show", job["id"], "--json").json()["run"]["status"] == "failed"
+    watched = invoke("jobs", "watch", job["id"])
+    assert (watched.code, "run 1 failed" in watched.out) == (1, True)
     assert invoke("jobs", "retry", job["id"]).out == f"job {job['id']} is queued\n"
     assert invoke("jobs", "retry", job["id"], "--json").json()["status"] == "queued"
     assert invoke("jobs", "cancel", job["id"]).out == f"job {job['id']} is cancelled\n"

@@ -81,6 +81,8 @@ async def test_what_was_given_up_is_tried_again(client, database):
     found = (await client.get(f"{PATH}/{run['job_id']}")).json()
     assert (found["status"], found["run"]["status"]) == ("failed", "failed")
     assert found["run"]["error"] == "EURUSD: ecb: no answer"
+    (_, progress), (kind, end) = await told(client, run["job_id"])
+    assert (progress["status"], kind, end["run"]["status"]) == ("failed", "end", "failed")
     again = await client.post(f"{PATH}/{run['job_id']}/retry")
     assert (again.status_code, again.json()["status"]) == (200, "queued")
     fake.answers["EURUSD"] = [page({"2024-01-02": 1.1})]

@@ -38,6 +38,8 @@ OURS = (
     "FRAME_",
     "RETENTION_",
     "COLUMNSTORE_",
+    "JOBS_",
+    "WORKER_",
 )
 VENDORS = (
     "ALPACA_",

@@ -38,9 +38,11 @@ class JobEvents:
         return cls(watcher, job_id, request.app.state.stopping)
 
     async def __aiter__(self) -> AsyncIterator[ServerSentEvent]:
-        """Yield `progress` again and again, and `end`, unless the server stops before."""
+        """Yield `progress` again and again, and `end` when it is done or given up."""
         while (picture := await self._watcher.look(self._job_id)) is not None:
             yield ServerSentEvent(event="progress", data=progress_read(picture))
+            if picture.given_up:
+                break
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), EVERY_SECONDS)
             if self._stopping.is_set():

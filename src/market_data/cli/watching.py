@@ -74,7 +74,7 @@ async def watch_all(watcher: Watcher, screen: Screen) -> None:
 
 
 async def watch_one(watcher: Watcher, screen: Screen, job_id: int) -> RunRead | None:
-    """Show a job until it has left the queue, or once; return the run that records what came of it.
+    """Show a job until it is done or given up, or once; return the run that records what came of it.
 
     Raises:
         JobNotFound: it is not in the queue, and had no run.
@@ -85,6 +85,8 @@ async def watch_one(watcher: Watcher, screen: Screen, job_id: int) -> RunRead | 
         screen.show(QueuePicture([picture], {}))
         if screen.once:
             return None
+        if picture.given_up:
+            break
         await screen.pause()
     run = await watcher.outcome(job_id)
     told = None if run is None else RunRead.model_validate(run)

@@ -52,7 +52,7 @@ class JobProgress(BaseModel):
 
 
 class JobEnd(BaseModel):
-    """A job has left the queue: data of an event `end`."""
+    """A job has left the queue, or was given up: data of an event `end`."""
 
     job_id: int
     run: RunRead | None = Field(description="What came of it; null where there was nothing to do.")

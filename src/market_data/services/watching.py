@@ -30,6 +30,11 @@ class JobPicture:
     budget: Budget | None
 
     @property
+    def given_up(self) -> bool:
+        """Whether nobody will do it unless it is retried."""
+        return self.job.job.status is JobStatus.FAILED
+
+    @property
     def eta_seconds(self) -> float | None:
         """Seconds to the end at this rate, where it can be told."""
         if self.expected is None or not self.rate:

@@ -61,6 +61,6 @@ async def cancel_job(service: Jobs, job_id: JobId) -> None:
 async def follow_job(
     events: Annotated[JobEvents, Depends(JobEvents.of)],
 ) -> AsyncIterator[ServerSentEvent]:
-    """Follow a job: `progress` about every second, `end` once it has left the queue."""
+    """Follow a job: `progress` about every second, `end` once it has left the queue or was given up."""
     async for one in events:
         yield one
