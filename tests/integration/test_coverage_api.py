@@ -171,6 +171,10 @@ async def test_gaps_of_more_series_than_are_read_at_a_time(client, monkeypatch):
         await daily(client, symbol, 2, 4)
     assert len((await client.get(GAPS)).json()["data"]) == 5
     assert len((await client.get(GAPS, params={"symbols": "AAA,BBB"})).json()["data"]) == 2
+    first = (await client.get(GAPS, params={"limit": 1})).json()
+    assert [one["symbol"] for one in first["data"]] == ["AAA"]
+    rest = await client.get(GAPS, params={"page_token": first["next_page_token"]})
+    assert [one["symbol"] for one in rest.json()["data"]] == ["BBB", "CCC", "DDD", "EEE"]
 
 
 @pytest.fixture
@@ -237,6 +241,15 @@ async def test_gaps_may_be_asked_elsewhere(client, database, crypto):
     named = {"symbols": ["BTCUSDT"], "provider": "binance", "source": "binance"}
     (own,) = (await client.post(REPAIR, json=named)).json()["data"]
     assert own["kind"] == "repair"
+
+
+async def test_a_series_of_which_nobody_knows_the_name(client, database, crypto):
+    """What was imported as a provider's has no symbol of it: its job is given up, and says why."""
+    async with database.engine.begin() as connection:
+        await connection.execute(text("TRUNCATE provider_symbol"))
+    (job,) = (await client.post(REPAIR, json={"symbols": ["BTCUSDT"]})).json()["data"]
+    (done,) = await drain(database, crypto.open)
+    assert (done.id, "nobody knows what binance calls" in str(done.error)) == (job["id"], True)
 
 
 async def test_what_cannot_be_repaired(client, database):

@@ -3,8 +3,11 @@
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from market_data.core import clock
+from market_data.core.exceptions import InvalidInput, ScheduleNotFound
+from market_data.services.schedule import ScheduleService
 from tests.support.api import PREFIX, assert_problem
 
 PATH = f"{PREFIX}/schedules"
@@ -101,6 +104,17 @@ async def test_names_are_unique_and_followers_hold_it(client):
     assert (await client.delete(f"{PATH}/2")).status_code == 204
     assert_problem(await client.delete(f"{PATH}/2"), 404, "schedule_id")
     assert_problem(await client.get(f"{PATH}/2"), 404, "schedule_id")
+
+
+async def test_rules_hold_for_those_who_call_the_service(database):
+    """The API and the command line check these before."""
+    service = ScheduleService(database)
+    with pytest.raises(InvalidInput, match="Mars"):
+        await service.create({"name": "a", "task": "sync", "cron": "0 6 * * *", "timezone": "Mars"})
+    with pytest.raises(IntegrityError):
+        await service.create({"name": "A B", "task": "sync", "cron": "0 6 * * *"})
+    with pytest.raises(ScheduleNotFound):
+        await service.get_by_name("a")
 
 
 @pytest.mark.parametrize(

@@ -97,8 +97,9 @@ class CalendarService:
         """
         _require(name)
         async with self._database.session() as session:
-            if not await CalendarOverrideRepository(session).delete(name, day):
-                raise OverrideNotFound(name, day.isoformat())
+            found = await CalendarOverrideRepository(session).delete(name, day)
+        if not found:
+            raise OverrideNotFound(name, day.isoformat())
 
 
 def _require(name: str) -> None:

@@ -144,7 +144,7 @@ class GapService:
             return await jobs_of(session, [*made, *(run.job_id for run in runs if run is not None)])
 
     async def repair_now(
-        self, wanted: SeriesFilter, provider: str | None = None, on_series: OnSeries | None = None
+        self, wanted: SeriesFilter, provider: str | None, on_series: OnSeries
     ) -> list[Repaired]:
         """Fill the gaps of series here and now; one that fails does not stop the others.
 
@@ -157,8 +157,7 @@ class GapService:
         found, done = await self.repairable(wanted, asked), []
         for place, one in enumerate(found):
             before = await self._coverage.of(one.id)
-            if on_series is not None:
-                on_series(before, place, len(found))
+            on_series(before, place, len(found))
             run, error = await self._repair_one(one, asked)
             done.append(Repaired(before, await self._coverage.of(one.id), run, error))
         return done
