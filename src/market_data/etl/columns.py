@@ -123,3 +123,10 @@ def raw_bars(
         running=np.zeros(length, "bool") if running is None else running,
         unreadable=unreadable,
     )
+
+
+def no_bars() -> RawBars:
+    """Return columns of length 0, for a page that says only what a symbol is."""
+    stamps: Stamps = np.array([], "datetime64[us]")
+    nothing = numbers([], 0)
+    return raw_bars((stamps, np.array([], "bool")), [nothing] * 4, None, str)
