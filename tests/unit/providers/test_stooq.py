@@ -12,11 +12,19 @@ SUBJECT = Subject.load(StooqClient)
 
 
 @pytest.mark.parametrize("start", ["2024-01-05", "2024-02-01"])
-async def test_nothing_is_asked_for_an_empty_or_future_range(start):
+async def test_of_an_empty_or_future_range_the_days_before_it_are_asked(start):
     request = {"symbol": "aapl.us", "interval": "1d", "start": f"{start}T00:00:00+00:00"}
     span = {"end": "2024-01-05T00:00:00+00:00"} if start < "2024-02" else {}
-    run = await ask(SUBJECT, request | span, lambda _: pytest.fail("asked"))
-    assert (run.pages, run.error) == ([], None)
+    asked: list[str] = []
+
+    def vendor(question: httpx2.Request) -> httpx2.Response:
+        asked.append(question.url.params["d1"])
+        return httpx2.Response(200, content="Date,Open,High,Low,Close,Volume\n2024-01-04,1,2,0.5,1.5,7\n")
+
+    run = await ask(SUBJECT, request | span, vendor)
+    assert run.error is None
+    assert [page.listing.symbol for page in run.pages] == ["AAPL"]
+    assert asked == ["20231222" if span else "20231223"]
 
 
 @pytest.mark.parametrize("start", ["0001-01-01", "0001-01-20", "1024-01-01"])
