@@ -16,7 +16,7 @@ from market_data.etl.provider import ProviderSpec
 
 CHUNK_BARS = 50_000
 """Bars asked for as one where a provider says nothing of pages: what a dead worker's successor repeats."""
-CHUNK_PAGES = 10
+CHUNK_PAGES = 50
 """Pages of a provider that make a chunk."""
 _MONTH = timedelta(days=28)
 _LONGEST_BREAK = timedelta(days=15)
