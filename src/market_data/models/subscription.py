@@ -35,9 +35,7 @@ class Schedule(Base):
         {"comment": "When things are done"},
     )
 
-    id: Mapped[int] = mapped_column(
-        Identity(always=True), primary_key=True, comment="Identity"
-    )
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True, comment="Identity")
     name: Mapped[str] = mapped_column(Text, comment="For people")
     task: Mapped[str] = mapped_column(Text, comment="sync, repair or retention")
     cron: Mapped[str | None] = mapped_column(Text, comment="Five fields: minute hour day month weekday")
@@ -69,9 +67,7 @@ class Subscription(Base):
         {"comment": "What is kept up to date"},
     )
 
-    id: Mapped[int] = mapped_column(
-        Identity(always=True), primary_key=True, comment="Identity"
-    )
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True, comment="Identity")
     watchlist: Mapped[str] = mapped_column(Text, server_default="default", comment="Name of its list")
     provider: Mapped[str] = mapped_column(Text, comment="Provider name")
     symbol: Mapped[str] = mapped_column(Text, comment="The provider's symbol, case exact")

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -21,13 +22,14 @@ from market_data.core.vocabulary import AssetClass, RunStatus
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
 from market_data.etl.provider import BarRequest, Page, ProviderClient, ProviderSpec
-from market_data.etl.registry import find_provider, open_client, require_key
+from market_data.etl.registry import find_provider, require_key
 from market_data.etl.transformers.normalise import normalise
 from market_data.etl.transformers.rejection import Rejections
 from market_data.etl.transformers.rules import Rules
 from market_data.models import IngestionRun
 from market_data.repositories.market_price_writer import SeriesKey
 from market_data.services.listing import settle_listing
+from market_data.services.pacing import open_shared
 from market_data.services.run import RunRecorder, RunService
 
 AT_ONCE = 2
@@ -79,12 +81,15 @@ OpenClient = Callable[[str], AbstractAsyncContextManager[ProviderClient]]
 
 
 class IngestionService:
-    """Runs ingests, now or in the background. Close it: queued and running ones are then cancelled."""
+    """Runs ingests, now or in the background. Close it: queued and running ones are then cancelled.
 
-    def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient = open_client) -> None:
+    Unless `open_client` says otherwise, all processes of the database share one pace of asking a provider.
+    """
+
+    def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient | None = None) -> None:
         self._database = database
         self._liveness = liveness
-        self._open_client = open_client
+        self._open_client: OpenClient = open_client or partial(open_shared, database)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[IngestionRun]] = set()
 
