@@ -53,8 +53,9 @@ async def earlier(database, by):
     """Move everything that is stored into the past, as if time had gone by."""
     async with database.session() as session:
         for statement in (
-            "UPDATE provider_budget SET next_at = next_at - :by, blocked_until = blocked_until - :by",
-            "UPDATE provider_quota SET started_at = started_at - :by",
+            "UPDATE provider_budget SET next_at = next_at - CAST(:by AS interval), "
+            "blocked_until = blocked_until - CAST(:by AS interval)",
+            "UPDATE provider_quota SET started_at = started_at - CAST(:by AS interval)",
         ):
             await session.execute(text(statement), {"by": by})
 
@@ -313,7 +314,7 @@ async def test_a_turn_beyond_patience_is_refused_and_not_slept_for(database):
     clock = Clock(database)
     one, other = (shared(database, sleep=clock.sleep, clock=clock) for _ in range(2))
     await one.hold(900)
-    with pytest.raises(ProviderRateLimited, match="vendor: the next turn to ask is .* s away") as caught:
+    with pytest.raises(ProviderRateLimited, match=r"vendor: the next turn to ask is .* s away") as caught:
         await other.turn()
     assert caught.value.retry_after == pytest.approx(900, abs=10)
     assert clock.sleeps == []

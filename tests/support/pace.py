@@ -2,7 +2,7 @@
 
 
 class FakePace:
-    """`events` are "turn" and the seconds of each hold, in their order; turns raise `refusal`, if there is one."""
+    """`events` are "turn" and the seconds of holds, in their order; turns raise `refusal` if it is given."""
 
     def __init__(self, refusal: Exception | None = None) -> None:
         self.events: list[str | float] = []

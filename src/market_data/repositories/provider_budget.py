@@ -211,13 +211,11 @@ class ProviderBudgetRepository:
             budgets = budgets.where(ProviderBudget.account.in_(accounts))
             quotas = quotas.where(ProviderQuota.account.in_(accounts))
         spent: dict[str, list[Spent]] = {}
-        for account, seconds, started_at, used in (await self._session.execute(quotas)).tuples():
+        for account, seconds, started_at, used in await self._session.execute(quotas):
             spent.setdefault(account, []).append(Spent(timedelta(seconds=seconds), started_at, used))
         return [
             Budget(account, next_at, blocked_until, requests, tuple(spent.get(account, ())), now)
-            for account, next_at, blocked_until, requests, now in (
-                await self._session.execute(budgets)
-            ).tuples()
+            for account, next_at, blocked_until, requests, now in await self._session.execute(budgets)
         ]
 
 
