@@ -207,7 +207,7 @@ def _provider(client: Client) -> Iterator[str]:
             ("prices are", ", ".join(sorted(bases))),
             ("asset classes", ", ".join(spec.asset_classes)),
             ("intraday bars start", _ALIGNED[spec.alignment.value]),
-            ("pace", f"{spec.requests_per_minute:g} requests a minute, shared by all processes of a database"),
+            ("pace", f"{spec.requests_per_minute:g} requests a minute, for all processes of a database"),
             ("key", (f"`{key}`, " + ("needed" if spec.needs_key else "optional")) if keyed else "none"),
         ],
     )

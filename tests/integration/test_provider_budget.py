@@ -53,8 +53,8 @@ async def earlier(database, by):
     """Move everything that is stored into the past, as if time had gone by."""
     async with database.session() as session:
         for statement in (
-            "UPDATE provider_budget SET next_at = next_at - CAST(:by AS interval), "
-            "blocked_until = blocked_until - CAST(:by AS interval)",
+            "UPDATE provider_budget SET next_at = next_at - CAST(:by AS interval)",
+            "UPDATE provider_budget SET blocked_until = blocked_until - CAST(:by AS interval)",
             "UPDATE provider_quota SET started_at = started_at - CAST(:by AS interval)",
         ):
             await session.execute(text(statement), {"by": by})
