@@ -34,12 +34,10 @@ from market_data.etl.provider import (
     ProviderClient,
     Quota,
 )
+from tests.support.pace import FakePace
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 KEY = "K3YOFTHECONTRACT"
-EAGER = 1e9
-"""Requests per minute at which nobody waits."""
-
 HTML = (
     "<!DOCTYPE html>\n<html><head><title>One moment, please</title></head><body>consent, a, b</body></html>"
 )
@@ -132,7 +130,7 @@ async def ask(subject: Subject, request: dict, handler, *, limits: Limits | None
     http = HttpClient(
         subject.client.spec.name,
         base_url=settings.base_url,
-        requests_per_minute=EAGER,
+        pace=FakePace(),
         secrets=settings.secrets(),
         transport=httpx2.MockTransport(handler),
         limits=limits,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -13,12 +14,13 @@ from market_data.core.vocabulary import RunStatus
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
 from market_data.etl.provider import BarRequest, ProviderSpec
-from market_data.etl.registry import find_provider, open_client
+from market_data.etl.registry import find_provider
 from market_data.models import IngestionRun
 from market_data.repositories.instrument import InstrumentRepository
 from market_data.services.coverage import CoverageService, SeriesCoverage
 from market_data.services.fetching import Fetcher
 from market_data.services.ingestion import IngestionService, IngestRequest, OpenClient
+from market_data.services.pacing import open_shared
 from market_data.services.planning import chunk_length, final_until, wanted_span
 from market_data.services.recorder import RunRecorder
 
@@ -28,10 +30,10 @@ _log = structlog.get_logger(__name__)
 class RepairService:
     """Fills the gaps of one series at a time."""
 
-    def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient = open_client) -> None:
+    def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient | None = None) -> None:
         self._database = database
         self._liveness = liveness
-        self._open_client = open_client
+        self._open_client: OpenClient = open_client or partial(open_shared, database)
         self._coverage = CoverageService(database)
         self._ingestions = IngestionService(database, liveness, open_client)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -21,7 +22,7 @@ from market_data.core.vocabulary import RunStatus
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
 from market_data.etl.provider import BarRequest, ProviderSpec
-from market_data.etl.registry import find_provider, open_client
+from market_data.etl.registry import find_provider
 from market_data.etl.transformers.rejection import cut
 from market_data.models import Instrument, Subscription
 from market_data.repositories.coverage import Answer, CoverageRepository
@@ -32,6 +33,7 @@ from market_data.repositories.subscription import SubscriptionRepository
 from market_data.services.calendars import CalendarService
 from market_data.services.fetching import Fetcher
 from market_data.services.ingestion import OpenClient
+from market_data.services.pacing import open_shared
 from market_data.services.planning import (
     chunk_length,
     chunk_of,
@@ -95,10 +97,10 @@ class _State:
 class SyncService:
     """Looks after subscriptions, one at a time."""
 
-    def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient = open_client) -> None:
+    def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient | None = None) -> None:
         self._database = database
         self._liveness = liveness
-        self._open_client = open_client
+        self._open_client: OpenClient = open_client or partial(open_shared, database)
         self._calendars = CalendarService(database)
 
     async def sync(

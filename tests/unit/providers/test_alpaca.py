@@ -10,7 +10,8 @@ from market_data.core.exceptions import MalformedAnswer, ProviderAuthError, Symb
 from market_data.etl.clients.alpaca import AlpacaClient, AlpacaSettings
 from market_data.etl.http import HttpClient
 from market_data.etl.provider import Page
-from tests.support.provider_contract import EAGER, KEY, Subject, ask, bar_request, rows
+from tests.support.pace import FakePace
+from tests.support.provider_contract import KEY, Subject, ask, bar_request, rows
 
 SUBJECT = Subject.load(AlpacaClient)
 SECRET = "S3CRETOFTHETEST"
@@ -37,7 +38,7 @@ async def fetch(request: dict, handler, **settings: object) -> list[Page]:
     async with HttpClient(
         "alpaca",
         base_url=chosen.base_url,
-        requests_per_minute=EAGER,
+        pace=FakePace(),
         secrets=chosen.secrets(),
         transport=transport,
     ) as http:

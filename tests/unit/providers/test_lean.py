@@ -13,6 +13,7 @@ from market_data.core.interval import Interval
 from market_data.etl import registry
 from market_data.etl.clients.lean import LeanSettings
 from market_data.etl.folder import FolderTransport
+from market_data.etl.pace import process_pace
 from market_data.etl.provider import BarRequest, Page
 from market_data.etl.registry import open_client
 from market_data.etl.transformers.normalise import normalise
@@ -136,13 +137,13 @@ async def test_a_file_that_cannot_be_read_is_an_error_at_once(folder, monkeypatc
 
 async def test_a_folder_needs_no_pace_and_a_server_does(folder, monkeypatch):
     async with open_client("lean") as client:
-        assert client.http._own_limiter.time_period < 0.001
+        assert client.http.pace.step < 0.001
     monkeypatch.setenv("LEAN_REQUESTS_PER_MINUTE", "600")
     async with open_client("lean") as client:
-        assert client.http._own_limiter.time_period == 0.1
+        assert client.http.pace.step == 0.1
     monkeypatch.delenv("LEAN_FOLDER")
     async with open_client("lean") as client:
-        assert client.http._own_limiter is None
+        assert client.http.pace is process_pace("lean", 600)
     assert LeanSettings(_env_file=None).transport() is None
 
 

@@ -6,7 +6,8 @@ import pytest
 from market_data.core.exceptions import SymbolNotFound
 from market_data.etl.clients.stooq import StooqClient, StooqSettings
 from market_data.etl.http import HttpClient
-from tests.support.provider_contract import EAGER, Subject, ask, bar_request
+from tests.support.pace import FakePace
+from tests.support.provider_contract import Subject, ask, bar_request
 
 SUBJECT = Subject.load(StooqClient)
 
@@ -50,9 +51,7 @@ async def test_a_key_is_sent_only_if_there_is_one():
 
     settings = StooqSettings(_env_file=None)
     transport = httpx2.MockTransport(vendor)
-    async with HttpClient(
-        "stooq", base_url=settings.base_url, requests_per_minute=EAGER, transport=transport
-    ) as http:
+    async with HttpClient("stooq", base_url=settings.base_url, pace=FakePace(), transport=transport) as http:
         client = StooqClient(http, settings)
         request = bar_request({"symbol": "eurusd", "interval": "1d"})
         assert [len(page.rows) async for page in client.fetch_bars(request)] == [1]

@@ -10,6 +10,7 @@ from market_data.core.interval import Interval
 from market_data.etl.clients.yahoo import YahooClient
 from market_data.etl.http import HttpClient
 from market_data.etl.provider import BarRequest
+from tests.support.pace import FakePace
 from tests.support.provider_contract import Subject, ask
 
 NOW = datetime(2024, 3, 16, 12, tzinfo=UTC)
@@ -18,7 +19,7 @@ DAY = 86_400
 
 @pytest.fixture
 async def client():
-    async with HttpClient("yahoo", base_url="https://yahoo.test", requests_per_minute=60) as http:
+    async with HttpClient("yahoo", base_url="https://yahoo.test", pace=FakePace()) as http:
         yield YahooClient(http, YahooClient.Settings(_env_file=None), now=lambda: NOW)
 
 
