@@ -9,7 +9,7 @@ from market_data.core.spans import Span
 from market_data.core.trading import TradingCalendar
 from market_data.etl.provider import ProviderSpec
 from market_data.models import Instrument, Subscription
-from market_data.services.planning import final_until, wanted_span
+from market_data.services.planning import days_final_until, final_of, wanted_span
 
 
 @dataclass(slots=True)
@@ -38,16 +38,12 @@ class SyncState:
     @property
     def final_days_until(self) -> datetime | None:
         """Start of the first day whose session is not over, where sessions are known."""
-        if self.interval.is_intraday or self.calendar is None:
-            return None
-        return self.calendar.days_closed_until(self.settled)
+        return days_final_until(self.interval, self.settled, self.calendar)
 
     @property
     def final(self) -> datetime:
         """Start of the first bar that is not final."""
-        by_clock = final_until(self.interval, self.settled, self.timezone, self.spec.alignment)
-        days = self.final_days_until
-        return by_clock if days is None else max(by_clock, self.interval.floor_instant(days))
+        return final_of(self.spec, self.interval, clock.now(), self.timezone, self.calendar)
 
     @property
     def wanted(self) -> Span:
