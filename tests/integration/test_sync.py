@@ -18,10 +18,12 @@ from market_data.core.interval import Interval
 from market_data.core.spans import Span
 from market_data.core.trading import Override
 from market_data.core.vocabulary import RunStatus
+from market_data.db.liveness import Liveness
 from market_data.etl import registry
 from market_data.repositories.calendar_override import CalendarOverrideRepository
 from market_data.repositories.coverage import Answer, CoverageRepository
 from market_data.repositories.ingestion_run import IngestionRunRepository, RunFilter
+from market_data.services.ingestion import IngestionService, IngestRequest
 from market_data.services.schedule import ScheduleService
 from market_data.services.scheduler import Scheduler
 from market_data.services.subscription import SubscriptionRequest, SubscriptionService
@@ -190,6 +192,29 @@ async def test_what_a_provider_does_not_have_is_asked_once(database, exchange):
     await SubscriptionService(database).sync(1)
     assert await work(database, exchange) == ["done"]
     assert len(exchange.asked) == asked
+
+
+async def test_what_was_ingested_before_is_not_asked_again(database, exchange):
+    liveness = Liveness(database)
+    request = IngestRequest(provider="bell", symbols=("ACME",), end=datetime(2024, 1, 9, tzinfo=UTC))
+    await IngestionService(database, liveness, clients_of(exchange)).ingest(request)
+    await liveness.close()
+    await SubscriptionService(database).subscribe(
+        SubscriptionRequest(
+            provider="bell",
+            symbols=["ACME"],
+            intervals=[Interval.D1],
+            since=datetime(2024, 1, 2, tzinfo=UTC),
+        )
+    )
+    asked = len(exchange.asked)
+    assert await work(database, exchange) == ["done"]
+    (one,) = exchange.asked[asked:]
+    assert (one.start, one.end) == (
+        datetime(2024, 1, 6, tzinfo=UTC),  # three days back: the overlap
+        datetime(2024, 1, 10, tzinfo=UTC),
+    )
+    assert await stored(database) == days(date(2024, 1, 2), date(2024, 1, 9))
 
 
 async def test_a_passing_trouble_is_tried_again(database, exchange):

@@ -27,6 +27,7 @@ from market_data.models import Subscription
 from market_data.repositories.coverage import Answer, CoverageRepository
 from market_data.repositories.ingestion_run import IngestionRunRepository
 from market_data.repositories.instrument import InstrumentRepository
+from market_data.repositories.market_price_writer import SeriesKey
 from market_data.repositories.series import SeriesRepository
 from market_data.repositories.subscription import SubscriptionRepository
 from market_data.services.calendars import CalendarService
@@ -99,9 +100,20 @@ class SyncService:
             return None
         spec = find_provider(subscription.provider).spec
         state = SyncState(subscription, spec, Interval(subscription.interval))
-        if subscription.series_id is not None:
-            await self._know(state, subscription.series_id)
+        series_id = subscription.series_id or await self._find_series(state)
+        if series_id is not None:
+            await self._know(state, series_id)
         return state
+
+    async def _find_series(self, state: SyncState) -> int | None:
+        """Return the series of a symbol that was ingested before anybody subscribed to it."""
+        provider, symbol = state.subscription.provider, state.subscription.symbol
+        async with self._database.session() as session:
+            instrument = await InstrumentRepository(session).find_by_provider_symbol(provider, symbol)
+            if instrument is None or not instrument.active:
+                return None
+            key = SeriesKey(instrument.id, state.interval, provider, state.spec.bases[state.interval])
+            return await SeriesRepository(session).find_id(key)
 
     async def _know(self, state: SyncState, series_id: int) -> None:
         """Note which series it is, and so which instrument and calendar."""
