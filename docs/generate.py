@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin
@@ -20,10 +21,12 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from market_data.cli.app import everything
+from market_data.cli.ingest import history_in_words
+from market_data.cli.output import in_words
 from market_data.core.config import Settings
 from market_data.core.interval import Interval
 from market_data.etl import clients
-from market_data.etl.provider import KeyedSettings, ProviderClient
+from market_data.etl.provider import DAY, HOUR, KeyedSettings, ProviderClient, ProviderSpec
 from market_data.etl.registry import discover
 from market_data.main import create_app
 
@@ -111,6 +114,16 @@ def settings_of(model: type[BaseSettings]) -> Iterator[tuple[str, FieldInfo]]:
         yield variable(model, name, field), field
 
 
+def provider_settings(client: Client) -> Iterator[tuple[str, FieldInfo]]:
+    """Yield a provider's settings, but for quotas of periods it does not limit, which change nothing."""
+    limited = {quota.per for quota in client.spec.quotas}
+    periods = {"requests_per_hour": HOUR, "requests_per_day": DAY}
+    idle = {name for name, period in periods.items() if period not in limited}
+    for name, found in zip(client.Settings.model_fields, settings_of(client.Settings), strict=True):
+        if name not in idle:
+            yield found
+
+
 def env_example(known: Mapping[str, Client]) -> str:
     """Write `.env.example`: every setting, commented out, with its default."""
     lines = [
@@ -122,7 +135,7 @@ def env_example(known: Mapping[str, Client]) -> str:
     for client in known.values():
         key = "needs a key" if client.spec.needs_key else "needs no key"
         lines += ["", "", f"# {client.spec.title} ({client.spec.homepage}): {key}."]
-        for variable_name, field in settings_of(client.Settings):
+        for variable_name, field in provider_settings(client):
             lines += [
                 *_comment(_described(variable_name, field, client)),
                 f"#{variable_name}={default(field)}",
@@ -132,8 +145,11 @@ def env_example(known: Mapping[str, Client]) -> str:
 
 def _described(name: str, field: FieldInfo, client: Client | None) -> str:
     text = field.description or ""
-    pace = client is not None and name.endswith("REQUESTS_PER_MINUTE")
-    return f"{text.rstrip('.')}: {client.spec.requests_per_minute:g}." if client and pace else text
+    if client is None or "_REQUESTS_PER_" not in name:
+        return text
+    quotas = {quota.per: quota.requests for quota in client.spec.quotas}
+    allowed = {"MINUTE": client.spec.requests_per_minute, "HOUR": quotas.get(HOUR), "DAY": quotas.get(DAY)}
+    return f"{text.rstrip('.')}: {allowed[name.rpartition('_')[2]]:g}."
 
 
 def _comment(text: str) -> list[str]:
@@ -149,7 +165,7 @@ def configuration(known: Mapping[str, Client]) -> str:
     """Write the tables of `docs/configuration.md`."""
     parts = ["## The platform", _settings_table(settings_of(Settings)), "## Providers"]
     for client in known.values():
-        parts += [f"### {client.spec.title}", _settings_table(settings_of(client.Settings), client)]
+        parts += [f"### {client.spec.title}", _settings_table(provider_settings(client), client)]
     return page("configuration", parts)
 
 
@@ -197,6 +213,8 @@ def _provider(client: Client) -> Iterator[str]:
     notes = module.partition("\n\n")[2].strip()
     if notes:
         yield " ".join(_linked(line) for line in notes.splitlines())
+    intervals = [interval for interval in Interval if interval in spec.bases]
+    reach = {interval: round(span.total_seconds()) for interval, span in spec.history.items()}
     bases = {basis.value for basis in spec.bases.values()}
     keyed = issubclass(client.Settings, KeyedSettings)
     key = variable(client.Settings, "api_key", client.Settings.model_fields["api_key"]) if keyed else ""
@@ -207,13 +225,28 @@ def _provider(client: Client) -> Iterator[str]:
             ("prices are", ", ".join(sorted(bases))),
             ("asset classes", ", ".join(spec.asset_classes)),
             ("intraday bars start", _ALIGNED[spec.alignment.value]),
-            ("pace", f"{spec.requests_per_minute:g} requests a minute, shared by all runs of a process"),
+            ("history", history_in_words(intervals, reach)),
+            ("page bars", f"up to {spec.page_bars} in an answer" if spec.page_bars else "all in one answer"),
+            ("requests", _allowance(spec)),
+            ("settling", _settling(spec.settling)),
+            ("overlap bars", f"{spec.overlap} are asked for again with each increment"),
+            ("days are", f"those of {spec.timezone}" if spec.timezone else "the exchange's own"),
             ("key", (f"`{key}`, " + ("needed" if spec.needs_key else "optional")) if keyed else "none"),
         ],
     )
     doc = (inspect.getdoc(client) or "").strip()
     if doc:
         yield doc
+
+
+def _allowance(spec: ProviderSpec) -> str:
+    periods = {HOUR: "an hour", DAY: "a day"}
+    quotas = [f"{quota.requests} {periods[quota.per]}" for quota in spec.quotas]
+    return ", ".join([f"{spec.requests_per_minute:g} a minute", *quotas])
+
+
+def _settling(span: timedelta) -> str:
+    return f"a bar is final {in_words(round(span.total_seconds()))} after its end" if span else "none"
 
 
 _ALIGNED = {"utc": "on multiples of the interval in UTC", "session": "counted from the session's open"}

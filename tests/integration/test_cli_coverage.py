@@ -13,7 +13,7 @@ from market_data.db.session import Database
 from market_data.schemas.coverage import StretchRead
 from market_data.services.gaps import GapService
 from tests.support.command import invoke
-from tests.support.work import CRYPTO, Fake, page
+from tests.support.fake import CRYPTO, Fake, page
 
 # The command line calls the same services as the API, whose tests ask every home.
 pytestmark = pytest.mark.one_home
@@ -169,15 +169,15 @@ def test_a_repair_that_fails(crypto):
 
 
 def test_gaps_are_asked_elsewhere(crypto, here, database):
-    outcome = invoke("repair", "BTCUSDT", "--provider", "kraken")
-    assert (outcome.code, "nobody knows what kraken calls" in outcome.complaint) == (1, True)
-    asyncio.run(know(database.url, "kraken", "XBTUSDT"))
-    kraken = Fake("kraken")
-    kraken.answers["XBTUSDT"] = [page({"2024-01-03": 3.0}, CRYPTO)]
+    outcome = invoke("repair", "BTCUSDT", "--provider", "bitstamp")
+    assert (outcome.code, "nobody knows what bitstamp calls" in outcome.complaint) == (1, True)
+    asyncio.run(know(database.url, "bitstamp", "XBTUSDT"))
+    bitstamp = Fake("bitstamp")
+    bitstamp.answers["XBTUSDT"] = [page({"2024-01-03": 3.0}, CRYPTO)]
     here.setattr(
-        module, "GapService", lambda database, alive: GapService(database, alive, open_client=kraken.open)
+        module, "GapService", lambda database, alive: GapService(database, alive, open_client=bitstamp.open)
     )
-    (found,) = invoke("repair", "BTCUSDT", "--provider", "Kraken", "--json").json()
+    (found,) = invoke("repair", "BTCUSDT", "--provider", "Bitstamp", "--json").json()
     assert (found["source"], found["stored"], found["still_missing"], found["error"]) == (
         "binance",
         1,
@@ -186,20 +186,20 @@ def test_gaps_are_asked_elsewhere(crypto, here, database):
     )
     assert [(one["source"], one["count"]) for one in invoke("series", "--json").json()] == [
         ("binance", 3),
-        ("kraken", 1),
+        ("bitstamp", 1),
     ]
-    kraken.answers["XBTUSDT"] = [ProviderUnavailable("kraken", "no answer")]
-    outcome = invoke("repair", "BTCUSDT", "--provider", "kraken", "--source", "binance")
-    assert (outcome.code, "kraken: no answer" in outcome.complaint) == (1, True)
+    bitstamp.answers["XBTUSDT"] = [ProviderUnavailable("bitstamp", "no answer")]
+    outcome = invoke("repair", "BTCUSDT", "--provider", "bitstamp", "--source", "binance")
+    assert (outcome.code, "bitstamp: no answer" in outcome.complaint) == (1, True)
 
 
 def test_where_nothing_is_missing_nobody_is_asked_elsewhere(crypto, database):
-    asyncio.run(know(database.url, "kraken", "XBTUSDT"))
+    asyncio.run(know(database.url, "bitstamp", "XBTUSDT"))
     crypto.answers["BTCUSDT"] = [page({"2024-01-03": 3.0}, CRYPTO)]
     assert invoke("repair", "BTCUSDT").code == 0
-    (found,) = invoke("repair", "BTCUSDT", "--provider", "kraken", "--json").json()
+    (found,) = invoke("repair", "BTCUSDT", "--provider", "bitstamp", "--json").json()
     assert (found["missing"], found["run"], found["error"]) == (0, None, None)
-    assert invoke("repair", "BTCUSDT", "--provider", "kraken", "--queue", "--json").json() == []
+    assert invoke("repair", "BTCUSDT", "--provider", "bitstamp", "--queue", "--json").json() == []
 
 
 def test_repair_through_the_queue(crypto):

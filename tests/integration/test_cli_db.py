@@ -1,6 +1,7 @@
 """`market-data db` and `market-data providers`."""
 
 import asyncio
+import re
 
 import asyncpg
 import pytest
@@ -86,6 +87,9 @@ def test_providers(bare):
     one = invoke("providers", "alphavantage", "--json").json()
     assert (one["needs_key"], one["key_set"]) == (True, True)
     assert "K3Y" not in invoke("providers", "alphavantage").out
+    bare.setenv("ALPHA_VANTAGE_REQUESTS_PER_DAY", "7500")
+    assert re.search(r"^requests per day +7500$", invoke("providers", "alphavantage").out, re.MULTILINE)
+    assert re.search(r"^history +1m 30 days, 5m 60 days,", invoke("providers", "yahoo").out, re.MULTILINE)
 
 
 def test_a_missing_key(here):

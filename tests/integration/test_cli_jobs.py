@@ -13,7 +13,7 @@ from market_data.core.exceptions import ProviderUnavailable
 from market_data.db.session import Database
 from market_data.services.sync import SyncService
 from tests.support.command import invoke
-from tests.support.work import Fake, drain, finish, page, pick
+from tests.support.fake import Fake, drain, finish, page, pick
 
 # The command line calls the same services as the API, whose tests ask every home.
 pytestmark = pytest.mark.one_home

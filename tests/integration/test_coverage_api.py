@@ -9,7 +9,7 @@ from market_data.core import clock
 from market_data.core.interval import Interval
 from market_data.etl.provider import BarRequest
 from tests.support.api import PREFIX, add_instrument, assert_problem, row, store
-from tests.support.work import CRYPTO, Fake, drain, page
+from tests.support.fake import CRYPTO, Fake, drain, page
 
 PATH, GAPS, REPAIR = f"{PREFIX}/coverage", f"{PREFIX}/gaps", f"{PREFIX}/gaps/repair"
 CALENDARS = f"{PREFIX}/calendars"

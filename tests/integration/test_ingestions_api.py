@@ -24,7 +24,7 @@ from market_data.services.ingestion import IngestionService, IngestRequest
 from market_data.services.jobs import JobRunner
 from market_data.services.run import RunService
 from tests.support.api import PREFIX, assert_problem, prices
-from tests.support.work import Fake, drain, page
+from tests.support.fake import Fake, drain, page
 
 PATH = f"{PREFIX}/ingestions"
 
@@ -220,6 +220,9 @@ async def test_providers_tell_what_they_offer(client, monkeypatch):
     assert (told["ecb"]["needs_key"], told["ecb"]["key_set"]) == (False, True)
     assert (told["alphavantage"]["needs_key"], told["alphavantage"]["key_set"]) == (True, False)
     assert told["ecb"]["basis"] == {"1d": "raw"}
+    assert told["ecb"]["history_seconds"] == {}
+    assert (told["ecb"]["requests_per_day"], told["alphavantage"]["requests_per_day"]) == (None, 25)
+    assert told["yahoo"]["history_seconds"]["1m"] == 30 * 86_400
     monkeypatch.setenv("ALPHA_VANTAGE_API_KEY", "K3Y")
     body = (await client.get(f"{PREFIX}/providers")).json()
     assert {one["name"]: one["key_set"] for one in body["data"]}["alphavantage"] is True

@@ -10,7 +10,7 @@ from market_data.api import events
 from market_data.core.exceptions import ProviderUnavailable
 from market_data.services.watching import Watcher
 from tests.support.api import PREFIX, assert_problem
-from tests.support.work import Fake, drain, finish, page, pick
+from tests.support.fake import Fake, drain, finish, page, pick
 
 PATH = f"{PREFIX}/jobs"
 INGEST = {"provider": "ecb", "symbols": ["EURUSD"]}

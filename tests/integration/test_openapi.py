@@ -16,8 +16,8 @@ from sqlalchemy import text
 
 from market_data.core.config import Settings
 from market_data.db.base import Base
+from market_data.db.queue import SCHEMA
 from market_data.main import create_app
-from tests.conftest import QUEUE
 from tests.support.api import INSTRUMENT, PREFIX, PROBLEM, days, row
 
 EXAMPLES = 60
@@ -45,7 +45,7 @@ async def emptied(migrated):
     """The shared database, without what earlier tests left in it."""
     async with migrated.engine.begin() as connection:
         await connection.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY CASCADE"))
-        await connection.execute(text(f"TRUNCATE {QUEUE} RESTART IDENTITY"))
+        await connection.execute(text(f"TRUNCATE {SCHEMA}.pgqueuer, {SCHEMA}.pgqueuer_log RESTART IDENTITY"))
     return migrated
 
 

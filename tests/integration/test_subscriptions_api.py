@@ -8,7 +8,7 @@ from sqlalchemy import text
 from market_data.core import clock
 from market_data.core.exceptions import SymbolNotFound
 from tests.support.api import PREFIX, assert_problem
-from tests.support.work import Fake, drain, page
+from tests.support.fake import Fake, drain, page
 
 PATH = f"{PREFIX}/subscriptions"
 BODY = {"provider": "ecb", "symbols": ["EURUSD"], "intervals": ["1d"], "since": "2024-01-01"}

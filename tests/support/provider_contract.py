@@ -6,8 +6,9 @@ import json
 import logging
 import zipfile
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import available_timezones
 
 import httpx2
 import numpy as np
@@ -23,13 +24,20 @@ from market_data.core.exceptions import (
 )
 from market_data.core.interval import Interval
 from market_data.etl.http import HttpClient, Limits
-from market_data.etl.provider import BarRequest, KeyedSettings, Listing, Page, ProviderClient
+from market_data.etl.provider import (
+    DAY,
+    HOUR,
+    BarRequest,
+    KeyedSettings,
+    Listing,
+    Page,
+    ProviderClient,
+    Quota,
+)
+from tests.support.pace import FakePace
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 KEY = "K3YOFTHECONTRACT"
-EAGER = 1e9
-"""Requests per minute at which nobody waits."""
-
 HTML = (
     "<!DOCTYPE html>\n<html><head><title>One moment, please</title></head><body>consent, a, b</body></html>"
 )
@@ -122,7 +130,7 @@ async def ask(subject: Subject, request: dict, handler, *, limits: Limits | None
     http = HttpClient(
         subject.client.spec.name,
         base_url=settings.base_url,
-        requests_per_minute=EAGER,
+        pace=FakePace(),
         secrets=settings.secrets(),
         transport=httpx2.MockTransport(handler),
         limits=limits,
@@ -211,6 +219,26 @@ class ProviderContract:
         assert 0 < spec.requests_per_minute < 100_000
         assert not spec.needs_key or issubclass(subject.client.Settings, KeyedSettings)
 
+    def test_the_spec_says_what_can_be_asked(self, subject: Subject):
+        spec = subject.client.spec
+        periods = [quota.per for quota in spec.quotas]
+        assert set(periods) <= {HOUR, DAY}
+        assert len(periods) == len(set(periods))
+        assert all(isinstance(quota.requests, int) and quota.requests > 0 for quota in spec.quotas)
+        assert spec.page_bars is None or spec.page_bars > 0
+        assert spec.history.keys() <= spec.bases.keys()
+        assert all(reach >= interval.duration for interval, reach in spec.history.items())
+        assert timedelta(0) <= spec.settling <= timedelta(days=7)
+        assert spec.overlap >= 0
+        assert spec.timezone is None or spec.timezone in available_timezones()
+
+    def test_a_plan_replaces_the_quotas_everyone_has(self, subject: Subject):
+        spec, settings = subject.client.spec, subject.client.Settings
+        assert settings(_env_file=None).quotas(spec) == spec.quotas
+        planned = settings(_env_file=None, requests_per_hour=7, requests_per_day=8).quotas(spec)
+        expected = {HOUR: Quota(7, HOUR), DAY: Quota(8, DAY)}
+        assert planned == tuple(expected[quota.per] for quota in spec.quotas)
+
     def test_settings_come_from_its_own_variables(self, subject: Subject, monkeypatch):
         settings = subject.client.Settings
         prefix = settings.model_config["env_prefix"]
@@ -228,6 +256,7 @@ class ProviderContract:
                 run = await ask(subject, case["request"], vendor)
                 assert run.error is None, spoken(run.error)
                 assert vendor.answers == [], "answers nobody asked for"
+                assert run.pages, "no page says what the symbol is"
                 assert exact(rows(run.pages)) == expected(case["rows"])
                 assert sum(int(page.rows.running.sum()) for page in run.pages) == case.get("running", 0)
                 assert sum(int(page.rows.unreadable.sum()) for page in run.pages) == case.get("unreadable", 0)
@@ -235,6 +264,7 @@ class ProviderContract:
                     assert page.listing == Listing(**case["listing"])
                     assert page.listing.asset_class in subject.client.spec.asset_classes
                     assert page.timezone == case.get("timezone", "UTC")
+                    assert subject.client.spec.timezone in {None, page.timezone}
                     assert page.wall_clock == case.get("wall_clock", False)
                     assert all(page.rows.text(i).strip() for i in range(len(page.rows)))
                 assert subject.client.spec.bases[Interval(case["request"]["interval"])] == case["basis"]
@@ -268,6 +298,7 @@ class ProviderContract:
         names = {case["name"] for case in subject.payload["errors"]}
         kinds = {case["error"] for case in subject.payload["errors"]}
         assert {"SymbolNotFound", "MalformedAnswer"} <= kinds
+        assert any(not case["rows"] for case in subject.payload["cases"]), "no case without bars"
         assert not subject.payload["names_symbol"] or "another symbol" in names
         if subject.client.spec.needs_key:
             assert {"ProviderAuthError", "ProviderRateLimited"} <= kinds

@@ -25,6 +25,7 @@ SQL_BUILT_FROM_PARTS = {
     "db/aggregates.py",  # the intervals
     "db/storage_move.py",  # the tables of bars
     "db/storage_swap.py",  # the tables of bars, and what the catalogue says of them
+    "repositories/coverage.py",  # the table of an interval
     "repositories/market_price_sql.py",  # the table of an interval, the order
     "repositories/market_price_writer.py",  # the table of an interval
     "repositories/retention.py",  # the table of an interval

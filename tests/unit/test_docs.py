@@ -65,8 +65,9 @@ def commands(generate) -> dict[tuple[str, ...], object]:
 
 @pytest.fixture(scope="module")
 def settings(generate) -> set[str]:
-    models = [generate.Settings, *(c.Settings for c in generate.discover(generate.clients).values())]
-    return {name for model in models for name, _ in generate.settings_of(model)}
+    clients = generate.discover(generate.clients).values()
+    platform = {name for name, _ in generate.settings_of(generate.Settings)}
+    return platform | {name for client in clients for name, _ in generate.provider_settings(client)}
 
 
 def blocks(page: Path, language: str) -> Iterator[str]:

@@ -19,9 +19,9 @@ from market_data.core.exceptions import (
 )
 from market_data.etl.answer import Answer
 from market_data.etl.http import USER_AGENT, HttpClient, Limits
-from market_data.etl.pace import shared_limiter
 from market_data.etl.redaction import MASK, Redactor
-from tests.support.provider_contract import EAGER, spoken
+from tests.support.pace import FakePace
+from tests.support.provider_contract import spoken
 
 KEY = 's3cr3t key/+&"quoted"'
 URL = "https://vendor.test/api"
@@ -35,6 +35,7 @@ class Net:
         self.requests = []
         self.sleeps = []
         self.time = 0.0
+        self.pace = FakePace()
 
     def __call__(self, request):
         self.requests.append(request)
@@ -51,7 +52,7 @@ class Net:
         return HttpClient(
             "vendor",
             base_url=base_url,
-            requests_per_minute=EAGER,
+            pace=self.pace,
             secrets=secrets,
             transport=httpx2.MockTransport(self),
             limits=limits,
@@ -346,23 +347,86 @@ async def test_cancelling_is_not_an_error_of_the_vendor():
     await http.aclose()
 
 
-async def test_requests_are_spaced_over_all_clients_of_a_provider():
-    first, second = shared_limiter("vendor", 30), shared_limiter("vendor", 30)
-    assert first is second
-    assert first is not shared_limiter("other", 30)
-    assert (first.max_rate, first.time_period) == (1, 2.0)
-    await first.acquire()
-    assert not second.has_capacity()
+async def test_each_attempt_waits_for_its_turn():
+    net = Net(httpx2.Response(500), httpx2.ReadError("reset"), ok())
+    await net.get()
+    assert net.pace.events == ["turn"] * 3
+    assert len(net.requests) == 3
 
 
-async def test_without_a_transport_the_pace_is_shared(monkeypatch):
-    http = HttpClient("spaced", base_url=URL, requests_per_minute=EAGER)
-    monkeypatch.setattr(http, "_client", httpx2.AsyncClient(transport=httpx2.MockTransport(lambda _: ok())))
-    assert (await http.get("/bars")).status == 200
-    assert (
-        not shared_limiter("spaced", EAGER).has_capacity(1.0) or shared_limiter("spaced", EAGER)._last_check
-    )
-    await http.aclose()
+async def test_a_turn_too_far_away_is_reported_as_it_is_and_nobody_is_asked():
+    refusal = ProviderRateLimited("vendor", "not soon", 900.0)
+    net = Net(ok())
+    net.pace.refusal = refusal
+    with pytest.raises(ProviderRateLimited) as caught:
+        await net.get()
+    assert caught.value is refusal
+    assert caught.value.__context__ is None
+    assert net.requests == []
+
+
+async def test_a_repetition_without_a_turn_is_reported_as_well():
+    refusal = ProviderRateLimited("vendor", "not soon", 900.0)
+
+    def busy(request):
+        net.pace.refusal = refusal
+        return httpx2.Response(503)
+
+    net = Net(busy)
+    assert await net.failure(ProviderRateLimited) is refusal
+    assert len(net.requests) == 1
+
+
+async def test_waiting_for_a_turn_takes_nothing_from_the_time_an_answer_has():
+    class Slow(FakePace):
+        async def turn(self):
+            net.time += 100.0
+
+    net = Net(httpx2.Response(500), httpx2.Response(500), httpx2.Response(500), ok())
+    net.pace = Slow()
+    assert (await net.get(limits=Limits(total=50))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "holds"),
+    [
+        (429, {"retry-after": "7"}, [7.0]),
+        (503, {"retry-after": "7"}, [7.0]),
+        (429, {"retry-after": "0"}, []),
+        (500, {"retry-after": "7"}, []),
+        (408, {}, []),
+        (503, {}, []),
+    ],
+)
+async def test_a_vendor_who_asks_for_a_wait_is_left_alone_by_all(status, header, holds):
+    net = Net(httpx2.Response(status, headers=header), ok())
+    await net.get()
+    assert net.pace.holds == holds
+    assert net.pace.events == ["turn", *holds, "turn"]
+
+
+async def test_asked_too_often_all_rest_as_long_as_we_do():
+    net = Net(httpx2.Response(429), httpx2.Response(429), ok())
+    await net.get()
+    assert net.pace.holds == net.sleeps
+    assert len(net.sleeps) == 2
+
+
+@pytest.mark.parametrize(("header", "hold"), [({"retry-after": "3000"}, 3000.0), ({}, 120.0)])
+async def test_a_ban_holds_all_and_is_reported_at_once(header, hold):
+    net = Net(httpx2.Response(418, headers=header))
+    await net.failure(ProviderRateLimited)
+    assert net.pace.events == ["turn", hold]
+    assert len(net.requests) == 1
+
+
+async def test_an_answer_that_was_the_last_of_its_allowance_is_given_and_holds_all():
+    net = Net(ok(**{"x-ratelimit-remaining": "0", "x-ratelimit-reset": "12"}))
+    assert (await net.get()).body == b"data"
+    assert net.pace.events == ["turn", 12.0]
+    net = Net(httpx2.Response(404, headers={"ratelimit-remaining": "0", "ratelimit-reset": "12"}))
+    await net.failure(SymbolNotFound)
+    assert net.pace.holds == [12.0]
 
 
 def test_markup_and_nothing_are_not_quoted():

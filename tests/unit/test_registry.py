@@ -242,7 +242,7 @@ async def test_a_client_is_ready_to_ask_where_its_settings_say(monkeypatch, tmp_
     async with open_client("alpha-vantage", httpx2.MockTransport(answer)) as client:
         assert isinstance(client.settings, KeyedSettings)
         pages = [page async for page in client.fetch_bars(BarRequest(symbol="IBM", interval=Interval.D1))]
-        assert client.http._own_limiter.time_period == 0.1
+        assert client.http.pace.step == 0.1
     assert [len(page.rows) for page in pages] == [2]
     assert (asked[0].host, asked[0].path, asked[0].params["apikey"]) == (
         "127.0.0.1",

@@ -1,5 +1,6 @@
 """`market-data ingest` and `market-data providers`."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -14,9 +15,10 @@ from market_data.cli.options import (
     interval_option,
     span_option,
 )
-from market_data.cli.output import print_fields, print_json, print_rows, report_run
+from market_data.cli.output import in_words, print_fields, print_json, print_rows, report_run
 from market_data.cli.progress import Shown
 from market_data.cli.running import opened_for_runs, run_async
+from market_data.core.interval import Interval
 from market_data.etl.registry import find_provider
 from market_data.schemas.fields import Exchange
 from market_data.schemas.ingestion import ProviderRead, ProviderSymbolText, RunRead
@@ -94,8 +96,23 @@ def _row(one: ProviderDescription) -> dict[str, object]:
         "basis": " ".join(sorted({str(basis) for basis in one.basis.values()})),
         "asset classes": " ".join(one.asset_classes),
         "requests per minute": f"{one.requests_per_minute:g}",
+        "requests per hour": one.requests_per_hour,
+        "requests per day": one.requests_per_day,
+        "page bars": one.page_bars or "all",
+        "history": history_in_words(one.intervals, one.history_seconds),
+        "settling": in_words(one.settling_seconds),
+        "overlap bars": one.overlap_bars,
+        "timezone": one.timezone or "the exchange's own",
         "key": _key(one),
     }
+
+
+def history_in_words(intervals: Sequence[Interval], seconds: Mapping[Interval, int]) -> str:
+    """Write how far back a provider's bars go, by interval."""
+    if not seconds:
+        return "all"
+    told = ((one, in_words(seconds[one]) if one in seconds else "all") for one in intervals)
+    return ", ".join(f"{interval} {reach}" for interval, reach in told)
 
 
 def _key(one: ProviderDescription) -> str:

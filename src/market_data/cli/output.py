@@ -86,6 +86,16 @@ def _cell(value: object) -> str:
             return str(value)
 
 
+def in_words(seconds: int) -> str:
+    """Write a duration: `30 days`, `2 days 11 h 55 min`, `10 s`, `0 s`."""
+    days, rest = divmod(seconds, 86_400)
+    parts = [f"{days} day{'s' if days > 1 else ''}"] if days else []
+    for unit, length in (("h", 3600), ("min", 60), ("s", 1)):
+        count, rest = divmod(rest, length)
+        parts += [f"{count} {unit}"] if count else []
+    return " ".join(parts) or "0 s"
+
+
 def report_run(run: RunRead, *, as_json: bool, allow_rejections: bool) -> None:
     """Print how a run ended, and exit with what that means.
 

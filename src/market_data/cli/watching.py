@@ -12,10 +12,9 @@ from rich.table import Table
 from market_data.api.shapes import progress_read
 from market_data.cli.output import people
 from market_data.core import clock
-from market_data.repositories.job import Budget
 from market_data.schemas.ingestion import RunRead
 from market_data.schemas.job import JobEnd, JobRead
-from market_data.services.watching import JobPicture, QueuePicture, Watcher
+from market_data.services.watching import JobPicture, QueuePicture, Turn, Watcher
 
 EVERY_SECONDS = 1.0
 PLAIN_SECONDS = 5.0
@@ -147,7 +146,7 @@ def _cells(one: JobPicture) -> tuple[str, ...]:
     )
 
 
-def _turn(budget: Budget | None) -> str:
+def _turn(budget: Turn | None) -> str:
     """Say when the provider may be asked next."""
     now = clock.now()
     if budget is None:

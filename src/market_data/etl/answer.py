@@ -49,8 +49,12 @@ class Answer:
         until = _date(text)
         if until is None:
             return None
-        now = _date(self.headers.get("date", "")) or datetime.now(UTC)
-        return max((until - now).total_seconds(), 0.0)
+        return max((until - self.sent_at).total_seconds(), 0.0)
+
+    @property
+    def sent_at(self) -> datetime:
+        """When it was sent by the vendor's own clock, which its times are told by; else now."""
+        return _date(self.headers.get("date", "")) or datetime.now(UTC)
 
     @property
     def temporary(self) -> bool:

@@ -63,7 +63,13 @@ class TextTable:
 
 def numbers_from_text(cells: Sequence[str | None] | pl.Series, absent: Collection[str] = ABSENT) -> Numbers:
     """Read decimal text to the nearest doubles."""
-    text = pl.Series(cells, dtype=pl.String).str.strip_chars()
+    plain = pl.Series(cells, dtype=pl.String)
+    read = plain.cast(pl.Float64, strict=False)
+    if not read.null_count():  # the usual answer: every cell is a number and nothing else
+        found = read.to_numpy()
+        if not np.isnan(found).any():
+            return found, np.zeros(len(found), "bool")
+    text = plain.str.strip_chars()
     present = ~(text.is_null() | text.is_in(list(absent)))
     values = text.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy().copy()
     there = present.to_numpy()
@@ -123,3 +129,10 @@ def raw_bars(
         running=np.zeros(length, "bool") if running is None else running,
         unreadable=unreadable,
     )
+
+
+def no_bars() -> RawBars:
+    """Return columns of length 0, for a page that says only what a symbol is."""
+    stamps: Stamps = np.array([], "datetime64[us]")
+    nothing = numbers([], 0)
+    return raw_bars((stamps, np.array([], "bool")), [nothing] * 4, None, str)

@@ -5,9 +5,11 @@ that held the HTTP library's error would hold the request, its URL, and with it 
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import TracebackType
 from typing import Self
 
@@ -17,10 +19,17 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from tenacity.wait import wait_random_exponential
 
 from market_data import __version__
-from market_data.core.exceptions import MalformedAnswer, ProviderError, ProviderUnavailable
+from market_data.core.exceptions import (
+    MalformedAnswer,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderUnavailable,
+)
+from market_data.etl.address import address_of, same_server
 from market_data.etl.answer import Answer, Explain, error_of
-from market_data.etl.pace import limiter, shared_limiter
+from market_data.etl.pace import Pace
 from market_data.etl.redaction import Redactor, silence_http_loggers
+from market_data.etl.throttle import pause_of
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +45,8 @@ class Limits:
     read: float = 30.0
     """Silence between two pieces of an answer."""
     total: float = 180.0
-    """From asking to the answer's last byte, repetitions and the waits between them included."""
+    """From asking to the answer's last byte, repetitions and the waits between them included, but not the
+    waits for one's turn: those are no fault of the vendor's."""
     attempts: int = 4
     backoff: float = 0.5
     """Least wait before a repetition; the most starts at 1 s and doubles each time, up to `backoff_max`."""
@@ -55,10 +65,16 @@ class _Failure:
     after: float | None = None
 
 
-class HttpClient:
-    """GET requests to one provider at `base_url`.
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Read whom this computer trusts once: it takes 60 ms, and every job has a client of its own."""
+    return httpx2.create_ssl_context()
 
-    `transport` stands in for the network, and then the pace is this client's own instead of the process's.
+
+class HttpClient:
+    """GET requests to one provider at `base_url`, each at the turn that `pace` gives it.
+
+    `transport` stands in for the network.
     `sleep` and `clock` (monotonic seconds) exist for tests. An async context manager; or call `aclose`.
     """
 
@@ -67,7 +83,7 @@ class HttpClient:
         name: str,
         *,
         base_url: str,
-        requests_per_minute: float,
+        pace: Pace,
         secrets: tuple[str, ...] = (),
         transport: httpx2.AsyncBaseTransport | None = None,
         limits: Limits | None = None,
@@ -78,13 +94,13 @@ class HttpClient:
         self.name = name
         self.limits = limits or Limits()
         self._base_url = base_url.rstrip("/")
-        self._requests_per_minute = requests_per_minute
-        self._own_limiter = None if transport is None else limiter(requests_per_minute)
+        self.pace = pace
         self._redactor = Redactor(secrets)
         self._sleep = sleep
         self._clock = clock
         self._client = httpx2.AsyncClient(
             transport=transport,
+            verify=_trusted(),
             timeout=httpx2.Timeout(self.limits.read, connect=self.limits.connect),
             headers={"User-Agent": USER_AGENT, "Accept": "*/*"},
         )
@@ -119,11 +135,13 @@ class HttpClient:
         """Ask for `path` (with leading slash, already quoted) under the base URL; what returns is 2xx.
 
         Connection and read errors, cut-off bodies, 408, 429 and 5xx are repeated after jittered exponential
-        waits or the vendor's own Retry-After. `explain` may name a better error than the status alone.
+        waits or the vendor's own Retry-After. A pause the vendor asks for is one for everybody of this pace.
+        `explain` may name a better error than the status alone.
 
         Raises:
             ProviderAuthError: 401, 403.
-            ProviderRateLimited: 418 at once; 429 after all attempts, or at once when told to wait too long.
+            ProviderRateLimited: 418 at once; 429 after all attempts, or at once when told to wait too long;
+                without asking, when the pace has no turn soon.
             SymbolNotFound: 404, 410.
             UnsupportedRequest: any other 4xx.
             MalformedAnswer: a body too large or wrongly compressed.
@@ -131,7 +149,7 @@ class HttpClient:
 
         """
         outcome: Answer | _Failure
-        url = _url(self._base_url + path, params)
+        url = address_of(self._base_url + path, params)
         if url is None:
             outcome = self._unavailable(f"{self._base_url} is no usable server address")
         else:
@@ -143,7 +161,7 @@ class HttpClient:
     async def _persist(
         self, url: httpx2.URL, headers: Mapping[str, str], explain: Explain | None
     ) -> Answer | _Failure:
-        await self._turn()
+        await self.pace.turn()
         deadline = self._clock() + self.limits.total
 
         def enough(state: RetryCallState) -> bool:
@@ -151,9 +169,10 @@ class HttpClient:
             return late or state.attempt_number >= self.limits.attempts
 
         async def rest(seconds: float) -> None:
+            nonlocal deadline
             log.info("provider_retry", provider=self.name, path=self.redact(url.path), wait=round(seconds, 2))
             await self._sleep(seconds)
-            await self._turn()
+            deadline += await self._turn()
 
         async def attempt() -> Answer | _Failure:
             return await self._attempt(url, headers, explain, max(deadline - self._clock(), 0.001))
@@ -163,18 +182,30 @@ class HttpClient:
             retry=retry_if_result(lambda outcome: isinstance(outcome, _Failure) and outcome.again),
             wait=self._wait,
             stop=enough,
+            before_sleep=self._tell_others,
             retry_error_callback=_outcome,
         )
         return await patiently(attempt)
 
-    async def _turn(self) -> None:
-        await (self._own_limiter or shared_limiter(self.name, self._requests_per_minute)).acquire()
+    async def _turn(self) -> float:
+        """Wait for one's turn; return how many seconds that took."""
+        begun = self._clock()
+        await self.pace.turn()
+        return self._clock() - begun
 
     def _wait(self, state: RetryCallState) -> float:
         outcome = _outcome(state)
         if isinstance(outcome, _Failure) and outcome.after is not None:
             return outcome.after
         return wait_random_exponential(1, self.limits.backoff_max, min=self.limits.backoff)(state)
+
+    async def _tell_others(self, state: RetryCallState) -> None:
+        """Let nobody ask while this request rests, if what went wrong is that we ask too often."""
+        outcome = _outcome(state)
+        if not isinstance(outcome, _Failure) or outcome.after is not None:
+            return  # a wait of the vendor's was told when its answer came
+        if isinstance(outcome.error, ProviderRateLimited):
+            await self.pace.hold(state.upcoming_sleep)
 
     async def _attempt(
         self, url: httpx2.URL, headers: Mapping[str, str], explain: Explain | None, seconds: float
@@ -201,6 +232,9 @@ class HttpClient:
             bytes=len(outcome.body),
             seconds=round(self._clock() - begun, 3),
         )
+        if (pause := pause_of(self.name, outcome)) is not None:
+            log.info("provider_pause", provider=self.name, status=outcome.status, seconds=round(pause, 2))
+            await self.pace.hold(pause)
         return outcome if outcome.status < 300 else self._judge(outcome, explain)
 
     async def _follow(self, url: httpx2.URL, headers: Mapping[str, str]) -> Answer | _Failure:
@@ -209,7 +243,7 @@ class HttpClient:
                 if not response.has_redirect_location:
                     return await self._read(response)
                 onward = url.join(response.headers["location"])
-            if not _same_server(url, onward):
+            if not same_server(url, onward):
                 return self._unavailable(f"redirects to another server, {onward.scheme}://{onward.host}")
             url = onward
         return self._unavailable(f"redirects more than {self.limits.redirects} times")
@@ -241,14 +275,6 @@ class HttpClient:
         return _Failure(MalformedAnswer(self.name, self.redact(why)))
 
 
-def _url(text: str, params: Mapping[str, str | int] | None) -> httpx2.URL | None:
-    try:
-        url = httpx2.URL(text, params=dict(params)) if params else httpx2.URL(text)
-    except (httpx2.InvalidURL, ValueError):
-        return None
-    return url if url.scheme in {"http", "https"} and url.host else None
-
-
 def _outcome(state: RetryCallState) -> Answer | _Failure:
     if state.outcome is None:  # tenacity asks only after an attempt
         raise AssertionError
@@ -268,10 +294,3 @@ def _is_cut_off(response: httpx2.Response, size: int) -> bool:
     if not received and "content-encoding" not in response.headers:
         received = size  # the transport gave a whole body
     return promised.isdecimal() and bool(received) and int(promised) != received
-
-
-def _same_server(url: httpx2.URL, onward: httpx2.URL) -> bool:
-    if url.host != onward.host:
-        return False
-    upgrade = url.scheme == "http" and onward.scheme == "https" and url.port is None and onward.port is None
-    return upgrade or (url.scheme == onward.scheme and url.port == onward.port)

@@ -21,6 +21,17 @@ from market_data.core.vocabulary import AssetClass
 from market_data.etl.http import HttpClient
 from market_data.etl.raw import RawBars
 
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+"""The periods of quotas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """An allowance of requests in a period, `HOUR` or `DAY`, beside the pace of a minute."""
+
+    requests: int
+    per: timedelta
+
 
 class ProviderSettings(BaseSettings):
     """Base of a provider's own settings; a subclass sets `env_prefix` (such as `BINANCE_`) and `base_url`."""
@@ -40,6 +51,18 @@ class ProviderSettings(BaseSettings):
         le=1_000_000,
         description="Pace of requests; unset: what the provider allows everyone.",
     )
+    requests_per_hour: int | None = Field(
+        default=None,
+        gt=0,
+        le=1_000_000_000,
+        description="Requests in an hour that your plan allows; unset: what the provider allows everyone.",
+    )
+    requests_per_day: int | None = Field(
+        default=None,
+        gt=0,
+        le=1_000_000_000,
+        description="Requests in a day that your plan allows; unset: what the provider allows everyone.",
+    )
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
@@ -54,6 +77,14 @@ class ProviderSettings(BaseSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
+
+    def quotas(self, spec: "ProviderSpec") -> tuple[Quota, ...]:
+        """Return what may be asked in each period that `spec` limits: as set here, else as everyone may.
+
+        A period without a quota has none by a setting either.
+        """
+        own = {HOUR: self.requests_per_hour, DAY: self.requests_per_day}
+        return tuple(Quota(own.get(quota.per) or quota.requests, quota.per) for quota in spec.quotas)
 
     def transport(self) -> httpx2.AsyncBaseTransport | None:
         """Return what answers instead of the network, for data in a folder; None is the network.
@@ -80,14 +111,6 @@ class KeyedSettings(ProviderSettings):
     def key(self) -> str:
         """The key in the clear, for a request; empty when there is none."""
         return self.api_key.get_secret_value().strip() if self.api_key else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """An allowance of requests in a period, beside the pace of a minute."""
-
-    requests: int
-    per: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +214,8 @@ class ProviderClient(ABC):
     def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
         """Ask the vendor, page by page, in any order.
 
-        Rows outside start and end may be included; the caller cuts. Nothing half-read is yielded.
+        At least one page comes, without rows where the vendor has none: it says what the symbol is. Rows
+        outside start and end may be included; the caller cuts. Nothing half-read is yielded.
 
         Raises:
             ProviderError: one subclass for each kind of failure.

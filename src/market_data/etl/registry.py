@@ -22,6 +22,7 @@ from market_data.core.config import project_dir
 from market_data.core.exceptions import ConfigurationError, ProviderAuthError, ProviderNotFound
 from market_data.etl import clients
 from market_data.etl.http import HttpClient
+from market_data.etl.pace import Pace, ProcessPace, process_pace
 from market_data.etl.provider import KeyedSettings, ProviderClient, ProviderSettings
 
 ENTRY_POINTS = "market_data.providers"
@@ -106,11 +107,14 @@ def require_key(client: Client) -> None:
 
 @asynccontextmanager
 async def open_client(
-    provider: str | Client, transport: httpx2.AsyncBaseTransport | None = None
+    provider: str | Client,
+    transport: httpx2.AsyncBaseTransport | None = None,
+    pace: Pace | None = None,
 ) -> AsyncIterator[ProviderClient]:
     """Give a provider's client, ready to ask, and close its connections afterwards.
 
     `transport` stands in for the network: a recorded server in tests, or a file shipped with a package.
+    `pace` is whom to ask for turns; without one, this process paces itself, and a transport is alone.
 
     Raises:
         ProviderNotFound: no provider has this name.
@@ -127,13 +131,18 @@ async def open_client(
     http = HttpClient(
         client.spec.name,
         base_url=settings.base_url,
-        requests_per_minute=settings.requests_per_minute
-        or (_UNPACED if own else client.spec.requests_per_minute),
+        pace=pace or _pace(client, settings, alone=transport is not None, unpaced=own is not None),
         secrets=secrets,
         transport=transport or own,
     )
     async with http:
         yield client(http, settings)
+
+
+def _pace(client: Client, settings: ProviderSettings, *, alone: bool, unpaced: bool) -> ProcessPace:
+    name = client.spec.name
+    allowed = settings.requests_per_minute or (_UNPACED if unpaced else client.spec.requests_per_minute)
+    return ProcessPace(name, allowed) if alone or unpaced else process_pace(name, allowed)
 
 
 def _variable(client: Client, field: str) -> str:

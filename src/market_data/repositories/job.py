@@ -64,16 +64,6 @@ class JobFilter:
     provider: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """When a provider may be asked next."""
-
-    next_at: datetime
-    """First turn that is free."""
-    blocked_until: datetime | None
-    """Until when it asked not to be asked."""
-
-
 _LIST = text("""
     SELECT job_id AS id, kind, provider, status, priority, parameters, attempts, created_at, due_at,
         heartbeat_at
@@ -93,9 +83,6 @@ _HURRY = text("""
 _FORGET = text("""
     DELETE FROM market_data_queue.pgqueuer_log
     WHERE created < now() - CAST(:age AS interval) AND aggregated IS TRUE
-    """)
-_BUDGETS = text("""
-    SELECT split_part(account, ':', 1), max(next_at), max(blocked_until) FROM provider_budget GROUP BY 1
     """)
 _DROP_FAILED = text("""
     DELETE FROM market_data_queue.pgqueuer
@@ -193,8 +180,3 @@ class JobRepository:
     async def forget_log(self, age: timedelta) -> None:
         """Remove what the queue noted of jobs that long ago."""
         await self._session.execute(_FORGET, {"age": age})
-
-    async def budgets(self) -> dict[str, Budget]:
-        """Return when each provider that has been asked may be asked next; of several keys the latest."""
-        rows = await self._session.execute(_BUDGETS)
-        return {provider: Budget(next_at, blocked) for provider, next_at, blocked in rows}

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from market_data.core.exceptions import SeriesNotFound
 from market_data.core.interval import Interval
 from market_data.models import Coverage, Instrument, Series
+from market_data.repositories.market_price_writer import SeriesKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,17 @@ class SeriesRepository:
         if found is None:
             raise SeriesNotFound(series_id)
         return found
+
+    async def find_id(self, key: SeriesKey) -> int | None:
+        """Return the id of a series, with or without bars, or None."""
+        return await self._session.scalar(
+            select(Series.id).where(
+                Series.instrument_id == key.instrument_id,
+                Series.interval == key.interval,
+                Series.source == key.source,
+                Series.basis == key.basis,
+            )
+        )
 
     async def lock(self, series_id: int) -> None:
         """Keep every writer of a series away until the transaction ends."""

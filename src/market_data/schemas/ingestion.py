@@ -88,7 +88,7 @@ class DeleteResult(BaseModel):
 
 
 class ProviderRead(BaseModel):
-    """What a provider offers."""
+    """What a provider offers, and how it may be asked."""
 
     name: str
     title: str
@@ -97,6 +97,21 @@ class ProviderRead(BaseModel):
     intervals: list[Interval]
     basis: dict[Interval, Basis]
     asset_classes: list[AssetClass]
-    requests_per_minute: float
+    requests_per_minute: float = Field(description="Pace of requests, as set or as everyone may ask.")
+    requests_per_hour: int | None = Field(
+        description="Requests allowed in an hour, as set or as everyone may ask; null: no such limit."
+    )
+    requests_per_day: int | None = Field(
+        description="Requests allowed in a day, as set or as everyone may ask; null: no such limit."
+    )
+    page_bars: int | None = Field(description="Most bars of one answer; null: all that are asked for.")
+    history_seconds: dict[Interval, int] = Field(
+        description="How far back from now it has bars; an interval not named: as far as its bars go."
+    )
+    settling_seconds: int = Field(description="How long after its end a bar is final, and can be stored.")
+    overlap_bars: int = Field(description="Bars asked for again with each increment, for corrections.")
+    timezone: str | None = Field(
+        description="IANA zone in which bars of a day and longer take their date; null: the exchange's own."
+    )
     needs_key: bool
     key_set: bool

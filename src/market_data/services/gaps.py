@@ -11,7 +11,7 @@ from market_data.core.exceptions import InvalidInput, ProviderError, ProviderNot
 from market_data.core.interval import require_range
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
-from market_data.etl.registry import find_provider, open_client
+from market_data.etl.registry import find_provider
 from market_data.models import IngestionRun
 from market_data.repositories.job import JobRepository
 from market_data.repositories.series import KnownSeries, SeriesFilter, SeriesRepository
@@ -73,7 +73,7 @@ class Window:
 class GapService:
     """What is known of many series, in order of symbol, then series; and their repair."""
 
-    def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient = open_client) -> None:
+    def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient | None = None) -> None:
         self._database = database
         self._coverage = CoverageService(database)
         self._repair = RepairService(database, liveness, open_client)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,11 +21,12 @@ from market_data.core.vocabulary import JobKind, RunStatus
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
 from market_data.etl.provider import BarRequest, ProviderClient, ProviderSpec
-from market_data.etl.registry import find_provider, open_client, require_key
+from market_data.etl.registry import find_provider, require_key
 from market_data.models import IngestionRun
 from market_data.repositories.ingestion_run import QUEUED, IngestionRunRepository
 from market_data.repositories.job import JobRepository, NewJob
 from market_data.services.fetching import Fetcher
+from market_data.services.pacing import open_shared
 from market_data.services.recorder import RunRecorder
 
 PRIORITY = 20
@@ -105,12 +107,15 @@ Failures = dict[str, ProviderError | InvalidInput]
 
 
 class IngestionService:
-    """Runs ingests: `ingest` here and now, `submit` and `resume` by the queue and its workers."""
+    """Runs ingests: `ingest` here and now, `submit` and `resume` by the queue and its workers.
 
-    def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient = open_client) -> None:
+    Unless `open_client` says otherwise, all processes of the database share one pace of asking a provider.
+    """
+
+    def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient | None = None) -> None:
         self._database = database
         self._liveness = liveness
-        self._open_client = open_client
+        self._open_client: OpenClient = open_client or partial(open_shared, database)
 
     async def submit(self, request: IngestRequest) -> IngestionRun:
         """Put an ingest into the queue and return its run.

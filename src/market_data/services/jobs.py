@@ -12,7 +12,6 @@ from market_data.core.interval import Interval
 from market_data.core.vocabulary import JobKind
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database, Session
-from market_data.etl.registry import open_client
 from market_data.models import IngestionRun
 from market_data.repositories.ingestion_run import IngestionRunRepository
 from market_data.repositories.job import JobFilter, JobRepository, StoredJob
@@ -132,7 +131,7 @@ class JobRunner:
         database: Database,
         liveness: Liveness,
         retention: Mapping[Interval, timedelta],
-        open_client: OpenClient = open_client,
+        open_client: OpenClient | None = None,
     ) -> None:
         self._database = database
         self._retention = retention

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from market_data.core import clock
 from market_data.core.bars import Bars
 from market_data.core.exceptions import MarketDataError
 from market_data.core.spans import Span
@@ -48,13 +49,21 @@ class RunRecorder:
         source: str,
         parameters: Mapping[str, Any],
         status: RunStatus = RunStatus.QUEUED,
-        **columns: int | None,
+        *,
+        job_id: int | None = None,
+        subscription_id: int | None = None,
     ) -> "RunRecorder":
-        """Record that something was asked for; `columns` are job_id and subscription_id, where there are."""
+        """Record that something was asked for."""
         owner = await liveness.assert_alive()
         async with database.session() as session:
             run = IngestionRun(
-                source=source, status=status, parameters=dict(parameters), owner=owner, **columns
+                source=source,
+                status=status,
+                parameters=dict(parameters),
+                owner=owner,
+                created_at=clock.now(),
+                job_id=job_id,
+                subscription_id=subscription_id,
             )
             created = await IngestionRunRepository(session).create(run)
         return cls(database, created.id)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -13,13 +14,14 @@ from market_data.core.vocabulary import RunStatus
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
 from market_data.etl.provider import BarRequest, ProviderSpec
-from market_data.etl.registry import find_provider, open_client
+from market_data.etl.registry import find_provider
 from market_data.models import IngestionRun
 from market_data.repositories.instrument import InstrumentRepository
 from market_data.services.coverage import CoverageService, SeriesCoverage
 from market_data.services.fetching import Fetcher
 from market_data.services.ingestion import IngestionService, IngestRequest, OpenClient
-from market_data.services.planning import chunk_length, final_until, wanted_span
+from market_data.services.pacing import open_shared
+from market_data.services.planning import chunk_length, days_final_until, final_of, wanted_span
 from market_data.services.recorder import RunRecorder
 
 _log = structlog.get_logger(__name__)
@@ -28,10 +30,10 @@ _log = structlog.get_logger(__name__)
 class RepairService:
     """Fills the gaps of one series at a time."""
 
-    def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient = open_client) -> None:
+    def __init__(self, database: Database, liveness: Liveness, open_client: OpenClient | None = None) -> None:
         self._database = database
         self._liveness = liveness
-        self._open_client = open_client
+        self._open_client: OpenClient = open_client or partial(open_shared, database)
         self._coverage = CoverageService(database)
         self._ingestions = IngestionService(database, liveness, open_client)
 
@@ -46,9 +48,7 @@ class RepairService:
         """
         found = await self._coverage.of(series_id)
         spec, symbol = await self._asked(found, found.series.source)
-        ranges = repairs(
-            [Span(one.start, one.end) for one in found.gaps], spec, Interval(found.series.interval)
-        )
+        ranges = repairs(found, spec)
         if not ranges:
             return None
         parameters = _request(spec, symbol, found, ranges).parameters() | {"repair": True}
@@ -56,18 +56,14 @@ class RepairService:
             self._database, self._liveness, spec.name, parameters, job_id=job_id
         )
         await recorder.start()
+        interval = Interval(found.series.interval)
+        days = days_final_until(interval, clock.now() - spec.settling, found.calendar)
         async with recorder.recorded(), self._open_client(spec.name) as client:
             await recorder.expect(sum(one.bars for one in found.gaps))
             fetcher = Fetcher(client, recorder, found.instrument.exchange)
-            for span in ranges:
-                await fetcher.fetch(
-                    BarRequest(
-                        symbol=symbol,
-                        interval=Interval(found.series.interval),
-                        start=span.start,
-                        end=span.end,
-                    )
-                )
+            for start, end in ranges:
+                wanted = BarRequest(symbol=symbol, interval=interval, start=start, end=end)
+                await fetcher.fetch(wanted, days)
         rejected = recorder.counts["rejected"]
         return await recorder.finish(RunStatus.PARTIAL if rejected else RunStatus.SUCCEEDED)
 
@@ -82,9 +78,7 @@ class RepairService:
         """
         found = await self._coverage.of(series_id)
         spec, symbol = await self._asked(found, provider)
-        ranges = repairs(
-            [Span(one.start, one.end) for one in found.gaps], spec, Interval(found.series.interval)
-        )
+        ranges = repairs(found, spec)
         return await self._ingestions.submit(_request(spec, symbol, found, ranges)) if ranges else None
 
     async def _asked(self, found: SeriesCoverage, provider: str) -> tuple[ProviderSpec, str]:
@@ -118,15 +112,16 @@ class RepairService:
         """
         found = await self._coverage.of(series_id)
         spec, symbol = await self._asked(found, provider)
-        gaps = [Span(one.start, one.end) for one in found.gaps]
-        ranges = repairs(gaps, spec, Interval(found.series.interval))
+        ranges = repairs(found, spec)
         return await self._ingestions.ingest(_request(spec, symbol, found, ranges)) if ranges else None
 
 
-def repairs(gaps: Sequence[Span], spec: ProviderSpec, interval: Interval) -> list[Span]:
+def repairs(found: SeriesCoverage, spec: ProviderSpec) -> list[Span]:
     """Return the ranges to ask for: gaps one answer reaches over are one, long ones are cut in chunks."""
-    settled = clock.now() - spec.settling
-    final = final_until(interval, settled, spec.timezone or "UTC", spec.alignment)
+    gaps = [Span(one.start, one.end) for one in found.gaps]
+    interval = Interval(found.series.interval)
+    timezone = spec.timezone or found.instrument.timezone
+    final = final_of(spec, interval, clock.now(), timezone, found.calendar)
     reach = (spec.page_bars or 1000) * interval.duration
     joined: list[Span] = []
     for gap in intersect(gaps, [wanted_span(spec, interval, gaps[0].start, final)]) if gaps else ():

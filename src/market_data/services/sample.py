@@ -1,9 +1,10 @@
 """Ingest the bundled sample once, through the same services as everything else."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 
-from market_data.core.interval import Basis
+from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
@@ -16,6 +17,7 @@ from market_data.repositories.instrument import InstrumentRepository
 from market_data.services.ingestion import IngestionService, IngestRequest
 from market_data.services.instrument import InstrumentService
 from market_data.services.judging import UploadRequest
+from market_data.services.subscription import SubscriptionRequest, SubscriptionService
 from market_data.services.upload import UploadService
 
 Say = Callable[[str], None]
@@ -51,8 +53,20 @@ async def ingest_sample(database: Database, say: Say) -> None:
 
 async def _rates(database: Database, liveness: Liveness, label: str) -> IngestionRun:
     service = IngestionService(database, liveness, partial(open_client, transport=sample.rates_transport()))
-    request = IngestRequest(provider="ecb", symbols=tuple(sample.rate_symbols()), label=label)
-    return await service.ingest(request)
+    request = IngestRequest(
+        provider="ecb", symbols=tuple(sample.rate_symbols()), end=sample.rates_end(), label=label
+    )
+    run = await service.ingest(request)
+    await SubscriptionService(database).subscribe(
+        SubscriptionRequest(
+            provider="ecb",
+            symbols=sample.KEPT,
+            intervals=[Interval.D1],
+            since=datetime(1999, 1, 4, tzinfo=UTC),
+            watchlist="sample",
+        )
+    )
+    return run
 
 
 async def _stocks(database: Database, liveness: Liveness, label: str) -> IngestionRun:

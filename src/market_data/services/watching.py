@@ -4,17 +4,29 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from market_data.core.exceptions import JobNotFound
 from market_data.core.vocabulary import JobKind, JobStatus
 from market_data.db.session import Database, Session
 from market_data.models import IngestionRun
 from market_data.repositories.ingestion_run import IngestionRunRepository
-from market_data.repositories.job import Budget, JobFilter, JobRepository
+from market_data.repositories.job import JobFilter, JobRepository
+from market_data.repositories.provider_budget import ProviderBudgetRepository
 from market_data.services.jobs import Job, jobs_of
 
 LATELY = 10.0
 """Seconds over which a rate is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """When a provider may be asked next."""
+
+    next_at: datetime
+    """First turn that is free."""
+    blocked_until: datetime | None
+    """Until when it asked not to be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +39,7 @@ class JobPicture:
     expected: int | None
     rate: float
     """Bars a second, of late."""
-    budget: Budget | None
+    budget: Turn | None
 
     @property
     def given_up(self) -> bool:
@@ -95,10 +107,10 @@ class Watcher:
             raise JobNotFound(job_id)
 
     async def _pictures(self, session: Session, found: Sequence[Job]) -> list[JobPicture]:
-        budgets = await JobRepository(session).budgets()
+        budgets = await _turns(session)
         return [self._picture(one, budgets) for one in found]
 
-    def _picture(self, found: Job, budgets: dict[str, Budget]) -> JobPicture:
+    def _picture(self, found: Job, budgets: dict[str, Turn]) -> JobPicture:
         run = found.run
         done = run.inserted + run.updated + run.unchanged if run is not None else 0
         expected = run.expected if run is not None else None
@@ -115,3 +127,14 @@ class Watcher:
             seen.popleft()
         (before, had), passed = seen[0], now - seen[0][0]
         return (done - had) / passed if now > before else 0.0
+
+
+async def _turns(session: Session) -> dict[str, Turn]:
+    """Return when each provider that was asked may be asked next; of several keys the latest."""
+    found: dict[str, Turn] = {}
+    for one in await ProviderBudgetRepository(session).list_():
+        provider = one.account.partition(":")[0]
+        known = found.get(provider, Turn(one.next_at, one.blocked_until))
+        holds = [held for held in (known.blocked_until, one.blocked_until) if held is not None]
+        found[provider] = Turn(max(known.next_at, one.next_at), max(holds, default=None))
+    return found

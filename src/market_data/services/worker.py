@@ -36,6 +36,8 @@ _TEMPORARY = (ProviderUnavailable, MalformedAnswer, ConcurrentChange, DatabaseUn
 _LATENCY = 2.0
 """Seconds an answer may take: so many requests of a provider can be under way, and more would only wait."""
 
+_POLL = timedelta(seconds=1)
+"""Between two looks into the queue; new jobs wake a worker at once, those whose time comes do not."""
 _GRACE = 10.0
 """Seconds a worker that is stopped has to finish what is under way."""
 
@@ -115,13 +117,13 @@ class Worker:
             await asyncio.wait({task})
 
     async def _work(self) -> None:
-        connection = await self._database.connect()
+        connection = await self._database.connect("market-data worker")
         try:
             manager = QueueManager(queue_of(connection), QUEUE_SETTINGS.channel)
             self._register(manager)
             self._manager = manager
             await manager.run(
-                dequeue_timeout=timedelta(seconds=5),
+                dequeue_timeout=_POLL,
                 batch_size=max(self._slots // 2, 1),
                 max_concurrent_tasks=self._slots,
                 heartbeat_timeout=self._timeout,

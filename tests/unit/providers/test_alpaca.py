@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 import httpx2
 import pytest
 
-from market_data.core.exceptions import MalformedAnswer, ProviderAuthError
+from market_data.core.exceptions import MalformedAnswer, ProviderAuthError, SymbolNotFound
 from market_data.etl.clients.alpaca import AlpacaClient, AlpacaSettings
 from market_data.etl.http import HttpClient
 from market_data.etl.provider import Page
-from tests.support.provider_contract import EAGER, KEY, Subject, ask, bar_request, rows
+from tests.support.pace import FakePace
+from tests.support.provider_contract import KEY, Subject, ask, bar_request, rows
 
 SUBJECT = Subject.load(AlpacaClient)
 SECRET = "S3CRETOFTHETEST"
@@ -37,7 +38,7 @@ async def fetch(request: dict, handler, **settings: object) -> list[Page]:
     async with HttpClient(
         "alpaca",
         base_url=chosen.base_url,
-        requests_per_minute=EAGER,
+        pace=FakePace(),
         secrets=chosen.secrets(),
         transport=transport,
     ) as http:
@@ -91,10 +92,20 @@ async def test_only_whole_bars_are_asked_and_none_that_is_not_free_yet(feed, int
 
 
 @pytest.mark.parametrize("start", ["2024-01-05T15:00:00+00:00", "2024-01-05T15:10:00+00:00"])
-async def test_nothing_is_asked_for_an_empty_range_or_one_that_is_not_free_yet(start):
+async def test_of_an_empty_range_or_one_that_is_not_free_yet_the_symbol_alone_is_asked(start):
     span = {"start": start, "end": "2024-01-05T15:00:00+00:00"} if start < "2024-01-05T15:05" else {}
     request = {"symbol": "AAPL", "interval": "1m", "start": start} | span
-    assert await fetch(request, lambda _: pytest.fail("asked")) == []
+    asked: list[str] = []
+
+    def vendor(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.params["limit"])
+        return page([30])
+
+    found = await fetch(request, vendor)
+    assert [(len(one.rows), one.listing.symbol) for one in found] == [(0, "AAPL")]
+    assert asked == ["1"]
+    with pytest.raises(SymbolNotFound):
+        await fetch(request, lambda _: page([]))
 
 
 async def test_a_page_given_again_is_not_stored_again():

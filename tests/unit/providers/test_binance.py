@@ -62,7 +62,7 @@ async def test_a_range_ends_before_its_end(subject):
     assert str(run.pages[0].rows.stamp[-1])[:16] == "2024-02-11T15:00"
 
 
-async def test_an_empty_range_is_not_asked(subject):
+async def test_an_empty_range_costs_one_request_that_tells_the_symbol(subject):
     request = {
         "symbol": "BTCUSDT",
         "interval": "1h",
@@ -71,7 +71,9 @@ async def test_an_empty_range_is_not_asked(subject):
     }
     exchange = Exchange(10)
     run = await ask(subject, request, exchange)
-    assert (run.error, run.pages, exchange.asked) == (None, [], [])
+    assert run.error is None
+    assert [(len(page.rows), page.listing.symbol) for page in run.pages] == [(0, "BTCUSDT")]
+    assert len(exchange.asked) == 1
 
 
 async def test_a_server_that_repeats_its_page_does_not_hold_us_forever(subject):

@@ -124,11 +124,11 @@ async def test_no_more_is_asked_than_the_range_needs(subject, start, end, first,
         ("0001-01-01T00:00:00Z", "2017-07-01T00:00:00Z"),
     ],
 )
-async def test_nothing_is_asked_for_a_range_without_files(subject, start, end):
+async def test_of_a_range_without_files_the_newest_sum_alone_is_asked(subject, start, end):
     archive = Archive(LISTED, FEBRUARY)
     bounds = {"start": start} | ({"end": end} if end else {})
     assert await days_of(subject, archive, **bounds) == []
-    assert archive.asked == []
+    assert archive.asked == ["BTCUSDT-1d-2025-02-02.zip.CHECKSUM"]
 
 
 async def test_a_day_that_is_not_published_yet_is_no_unknown_symbol(subject):

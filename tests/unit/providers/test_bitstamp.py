@@ -103,10 +103,11 @@ async def test_a_pair_that_is_traded_no_more_ends(subject):
     assert (run.error, times(run)) == (None, [time for time in ended if time >= FIRST])
 
 
-async def test_nothing_is_asked_of_an_empty_range(subject):
+async def test_an_empty_range_costs_one_bar_that_tells_the_pair(subject):
     exchange = Exchange(ALL)
     run = await ask(subject, minutes(start="2024-01-02T00:00:00Z", end="2024-01-02T00:00:00Z"), exchange)
-    assert (run.error, run.pages, exchange.asked) == (None, [], [])
+    assert run.error is None
+    assert [(len(page.rows), page.listing.symbol) for page in run.pages] == [(1, "BTCUSD")]
 
 
 @pytest.mark.parametrize("begin", [FIRST, NOW - 1000 * MINUTE])

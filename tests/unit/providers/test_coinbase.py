@@ -110,10 +110,12 @@ async def test_a_range_that_is_too_old_as_a_whole_is_refused(subject):
 @pytest.mark.parametrize(
     ("start", "end"), [("2024-01-02T00:00:00Z", "2024-01-02T00:00:00Z"), ("9999-12-31T23:59:59Z", None)]
 )
-async def test_nothing_is_asked_of_an_empty_range_or_of_the_future(subject, start, end):
+async def test_an_empty_range_or_the_future_costs_one_request_that_tells_the_product(subject, start, end):
     exchange = Exchange([FIRST])
     run = await ask(subject, minutes(start=start, **({"end": end} if end else {})), exchange)
-    assert (run.error, run.pages, exchange.asked) == (None, [], [])
+    assert run.error is None
+    assert [(len(page.rows), page.listing.symbol) for page in run.pages] == [(0, "BTC-USD")]
+    assert len(exchange.asked) == 1
 
 
 @pytest.mark.parametrize("begin", [FIRST, NOW - 300 * MINUTE])

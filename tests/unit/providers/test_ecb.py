@@ -16,7 +16,8 @@ from market_data.etl.clients.ecb import EcbClient
 from market_data.etl.http import HttpClient
 from market_data.etl.provider import BarRequest
 from market_data.etl.registry import open_client
-from tests.support.provider_contract import EAGER, Subject, Vendor
+from tests.support.pace import FakePace
+from tests.support.provider_contract import Subject, Vendor
 
 FRIDAY = datetime(2024, 1, 5, 18, tzinfo=UTC)
 
@@ -30,7 +31,7 @@ def vendor() -> Vendor:
 
 async def paths(vendor: Vendor, now: datetime, *requests: tuple[str, datetime | None]) -> list[str]:
     http = HttpClient(
-        "ecb", base_url="https://ecb.test", requests_per_minute=EAGER, transport=httpx2.MockTransport(vendor)
+        "ecb", base_url="https://ecb.test", pace=FakePace(), transport=httpx2.MockTransport(vendor)
     )
     client = EcbClient(http, EcbClient.Settings(_env_file=None), now=lambda: now)
 

@@ -1,10 +1,13 @@
 """What Kraken's depth of 720 bars does to a request."""
 
+from datetime import UTC, datetime
+
 import httpx2
 import orjson
 import pytest
 
 from market_data.core.exceptions import UnsupportedRequest
+from market_data.core.interval import Interval
 from market_data.etl.clients.kraken import KrakenClient
 from tests.support.provider_contract import Subject, ask
 
@@ -84,13 +87,22 @@ async def test_the_first_bar_asked_for_comes_although_since_is_exclusive(subject
     assert exchange.asked == [NOW - 2 * HOUR - 1]
 
 
-async def test_an_empty_range_is_not_asked(subject):
+@pytest.mark.parametrize(
+    ("start", "end"), [("2024-01-02T00:00:00Z", "2024-01-02T00:00:00Z"), ("9999-12-31T23:59:59Z", None)]
+)
+async def test_an_empty_range_or_the_future_costs_one_request_that_tells_the_pair(subject, start, end):
     exchange = Exchange(10)
-    run = await ask(subject, hours(start="2024-01-02T00:00:00Z", end="2024-01-02T00:00:00Z"), exchange)
-    assert (run.error, run.pages, exchange.asked) == (None, [], [])
+    run = await ask(subject, hours(start=start, **({"end": end} if end else {})), exchange)
+    assert run.error is None
+    assert [page.listing.symbol for page in run.pages] == ["XBTUSD"]
+    assert len(exchange.asked) == 1
+    assert exchange.asked[0] <= NOW
 
 
-async def test_the_future_is_not_asked(subject):
-    exchange = Exchange(10)
-    run = await ask(subject, hours(start="9999-12-31T23:59:59Z"), exchange)
-    assert (run.error, run.pages, exchange.asked) == (None, [], [])
+async def test_what_the_spec_calls_its_history_is_there_at_any_second_of_a_bar(subject):
+    for second in (0, 1, HOUR - 1):
+        moment = datetime.fromtimestamp(NOW + second, UTC)
+        subject.payload["now"] = moment.isoformat()
+        start = moment - KrakenClient.spec.history[Interval.H1]
+        run = await ask(subject, hours(start=start.isoformat()), Exchange(5000))
+        assert run.error is None

@@ -6,17 +6,26 @@ import pytest
 from market_data.core.exceptions import SymbolNotFound
 from market_data.etl.clients.stooq import StooqClient, StooqSettings
 from market_data.etl.http import HttpClient
-from tests.support.provider_contract import EAGER, Subject, ask, bar_request
+from tests.support.pace import FakePace
+from tests.support.provider_contract import Subject, ask, bar_request
 
 SUBJECT = Subject.load(StooqClient)
 
 
 @pytest.mark.parametrize("start", ["2024-01-05", "2024-02-01"])
-async def test_nothing_is_asked_for_an_empty_or_future_range(start):
+async def test_of_an_empty_or_future_range_the_days_before_it_are_asked(start):
     request = {"symbol": "aapl.us", "interval": "1d", "start": f"{start}T00:00:00+00:00"}
     span = {"end": "2024-01-05T00:00:00+00:00"} if start < "2024-02" else {}
-    run = await ask(SUBJECT, request | span, lambda _: pytest.fail("asked"))
-    assert (run.pages, run.error) == ([], None)
+    asked: list[str] = []
+
+    def vendor(question: httpx2.Request) -> httpx2.Response:
+        asked.append(question.url.params["d1"])
+        return httpx2.Response(200, content="Date,Open,High,Low,Close,Volume\n2024-01-04,1,2,0.5,1.5,7\n")
+
+    run = await ask(SUBJECT, request | span, vendor)
+    assert run.error is None
+    assert [page.listing.symbol for page in run.pages] == ["AAPL"]
+    assert asked == ["20231222" if span else "20231223"]
 
 
 @pytest.mark.parametrize("start", ["0001-01-01", "0001-01-20", "1024-01-01"])
@@ -42,9 +51,7 @@ async def test_a_key_is_sent_only_if_there_is_one():
 
     settings = StooqSettings(_env_file=None)
     transport = httpx2.MockTransport(vendor)
-    async with HttpClient(
-        "stooq", base_url=settings.base_url, requests_per_minute=EAGER, transport=transport
-    ) as http:
+    async with HttpClient("stooq", base_url=settings.base_url, pace=FakePace(), transport=transport) as http:
         client = StooqClient(http, settings)
         request = bar_request({"symbol": "eurusd", "interval": "1d"})
         assert [len(page.rows) async for page in client.fetch_bars(request)] == [1]

@@ -11,14 +11,22 @@ WANTED = {"symbol": "GOOGL", "interval": "1d"}
 
 
 @pytest.mark.parametrize("start", ["2024-01-05", "2024-02-01"])
-async def test_nothing_is_asked_for_an_empty_or_future_range(start):
+async def test_of_an_empty_or_future_range_the_ticker_alone_is_asked(start):
     span = {"end": "2024-01-05T00:00:00+00:00"} if start < "2024-02" else {}
     request = WANTED | {"start": f"{start}T00:00:00+00:00"} | span
-    run = await ask(SUBJECT, request, lambda _: pytest.fail("asked"))
-    assert (run.pages, run.error) == ([], None)
+    asked: list[str] = []
+
+    def vendor(question: httpx2.Request) -> httpx2.Response:
+        asked.append(question.url.path)
+        return httpx2.Response(200, content='{"ticker":"GOOGL","startDate":"2004-08-19"}')
+
+    run = await ask(SUBJECT, request, vendor)
+    assert run.error is None
+    assert [(len(page.rows), page.listing.symbol) for page in run.pages] == [(0, "GOOGL")]
+    assert asked == ["/tiingo/daily/GOOGL"]
 
 
-async def test_a_known_ticker_without_prices_in_a_range_has_no_page():
+async def test_a_known_ticker_without_prices_in_a_range_has_a_page_without_rows():
     asked: list[httpx2.Request] = []
 
     def vendor(request: httpx2.Request) -> httpx2.Response:
@@ -27,6 +35,7 @@ async def test_a_known_ticker_without_prices_in_a_range_has_no_page():
         return httpx2.Response(200, content="[]" if prices else '{"ticker":"GOOGL","startDate":"2004-08-19"}')
 
     run = await ask(SUBJECT, WANTED | {"start": "2024-01-01T00:00:00+00:00"}, vendor)
-    assert (run.pages, run.error) == ([], None)
+    assert run.error is None
+    assert [(len(page.rows), page.listing.symbol) for page in run.pages] == [(0, "GOOGL")]
     assert {request.headers["authorization"] for request in asked} == {f"Token {KEY}"}
     assert not [request for request in asked if KEY in str(request.url)]

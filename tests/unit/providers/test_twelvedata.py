@@ -67,11 +67,12 @@ async def test_asking_ends_with_the_page_that_reaches_the_start(subject):
     assert [one["end_date"] for one in asked] == ["2024-01-04 15:00:00"]
 
 
-async def test_nothing_is_asked_for_an_empty_range(subject):
+async def test_an_empty_range_costs_one_request_that_tells_the_symbol(subject):
     for start, end in (("2024-01-03", "2024-01-03"), ("2024-02-03", None)):
         span = {"start": f"{start}T00:00:00+00:00"} | ({"end": f"{end}T00:00:00+00:00"} if end else {})
         run = await ask(subject, WANTED | span, vendor(True, asked := []))
-        assert (run.pages, run.error, asked) == ([], None, [])
+        assert (run.error, len(run.pages), len(asked)) == (None, 1, 1)
+        assert run.pages[0].listing.symbol == "AAPL"
 
 
 async def test_a_page_given_again_is_not_stored_again(subject):

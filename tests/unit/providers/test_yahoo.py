@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import httpx2
 import pytest
 
 from market_data.core.exceptions import UnsupportedRequest
@@ -9,6 +10,8 @@ from market_data.core.interval import Interval
 from market_data.etl.clients.yahoo import YahooClient
 from market_data.etl.http import HttpClient
 from market_data.etl.provider import BarRequest
+from tests.support.pace import FakePace
+from tests.support.provider_contract import Subject, ask
 
 NOW = datetime(2024, 3, 16, 12, tzinfo=UTC)
 DAY = 86_400
@@ -16,7 +19,7 @@ DAY = 86_400
 
 @pytest.fixture
 async def client():
-    async with HttpClient("yahoo", base_url="https://yahoo.test", requests_per_minute=60) as http:
+    async with HttpClient("yahoo", base_url="https://yahoo.test", pace=FakePace()) as http:
         yield YahooClient(http, YahooClient.Settings(_env_file=None), now=lambda: NOW)
 
 
@@ -47,6 +50,22 @@ def test_days_have_no_limit(client):
     assert windows(client, Interval.D1, datetime(1850, 1, 1, tzinfo=UTC))[0][0] == -2_208_988_800
 
 
-def test_nothing_is_asked_for_an_empty_or_future_range(client):
-    assert windows(client, Interval.M5, NOW, NOW) == []
-    assert windows(client, Interval.D1, NOW + timedelta(days=3)) == []
+def test_for_an_empty_or_future_range_a_day_is_asked_that_tells_the_symbol(client):
+    now = int(NOW.timestamp())
+    assert windows(client, Interval.M5, NOW, NOW) == [(now - DAY, now)]
+    assert windows(client, Interval.D1, NOW + timedelta(days=3)) == [(now, now + DAY)]
+    first = datetime.min.replace(tzinfo=UTC)
+    assert windows(client, Interval.D1, first, first) == [(-2_208_988_800, -2_208_988_800 + DAY)]
+
+
+async def test_of_several_windows_without_bars_one_comes():
+    subject = Subject.load(YahooClient)
+    case = next(case for case in subject.payload["cases"] if case["name"] == "nothing in the range")
+    body = case["answers"][0]["body"].replace("1d", "1m")
+
+    def vendor(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, content=body)
+
+    run = await ask(subject, {"symbol": "AAPL", "interval": "1m"}, vendor)
+    assert run.error is None
+    assert [(len(page.rows), page.listing.symbol) for page in run.pages] == [(0, "AAPL")]

@@ -28,7 +28,7 @@ from market_data.core.exceptions import (
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.answer import Answer
-from market_data.etl.columns import numbers, raw_bars, wall_times
+from market_data.etl.columns import no_bars, numbers, raw_bars, wall_times
 from market_data.etl.provider import BarRequest, KeyedSettings, Listing, Page, ProviderClient, ProviderSpec
 from market_data.etl.raw import RawBars
 
@@ -94,22 +94,27 @@ class AlpacaClient(ProviderClient):
         homepage="https://alpaca.markets",
         bases=dict.fromkeys(_INTERVALS, Basis.RAW),
         asset_classes=(AssetClass.EQUITY,),
-        requests_per_minute=200,
+        requests_per_minute=200,  # https://docs.alpaca.markets/docs/about-market-data-api
+        page_bars=_LIMIT,
+        settling=_DELAY,
+        timezone=None,
         needs_key=True,
     )
     Settings = AlpacaSettings
 
     async def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
-        """Yield pages of 10000 bars, oldest first; no page where there is nothing. See `ProviderClient`."""
+        """Yield pages of 10000 bars, oldest first; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
         symbol = request.symbol.upper()
         if not re.fullmatch(r"[A-Z0-9.\-]{1,32}", symbol):
             raise self.error(UnsupportedRequest, f"{symbol[:40]!r} is no ticker such as AAPL or BRK.B")
+        listing = Listing(symbol=symbol, asset_class=AssetClass.EQUITY, currency="USD", timezone=_NEW_YORK)
         start, end = self._range(request)
         if start >= end:
+            await self._require(request, symbol, self.now() - _DELAY)
+            yield Page(rows=no_bars(), listing=listing, timezone=_NEW_YORK)
             return
         params = self._params(request, symbol) | {"start": _text(start), "end": _until(end), "sort": "asc"}
-        listing = Listing(symbol=symbol, asset_class=AssetClass.EQUITY, currency="USD", timezone=_NEW_YORK)
         last, empty, seen = "", 0, set[str]()
         while True:
             found, texts, token = await self._page(params, last)
@@ -126,6 +131,7 @@ class AlpacaClient(ProviderClient):
             params["page_token"] = token
         if not last:
             await self._require(request, symbol, end)
+            yield Page(rows=no_bars(), listing=listing, timezone=_NEW_YORK)
 
     def _range(self, request: BarRequest) -> tuple[datetime, datetime]:
         """Return the range of whole bars that may be asked, with its end left out."""

@@ -32,7 +32,16 @@ from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.columns import Flags, TextTable, Times, numbers_from_text, raw_bars, wall_times
 from market_data.etl.currencies import CODES
-from market_data.etl.provider import BarRequest, KeyedSettings, Listing, Page, ProviderClient, ProviderSpec
+from market_data.etl.provider import (
+    DAY,
+    BarRequest,
+    KeyedSettings,
+    Listing,
+    Page,
+    ProviderClient,
+    ProviderSpec,
+    Quota,
+)
 from market_data.etl.raw import RawBars
 
 _NEW_YORK = "America/New_York"
@@ -99,6 +108,9 @@ class AlphaVantageClient(ProviderClient):
         bases=dict.fromkeys((*_MINUTES, *_PERIODS), Basis.RAW),
         asset_classes=tuple(_FUNCTIONS),
         requests_per_minute=60,
+        quotas=(Quota(25, DAY),),  # of a free key, by its refusals
+        settling=timedelta(days=1),  # without an entitlement, minutes of shares come when the day is over
+        timezone=None,
         needs_key=True,
     )
     Settings = AlphaVantageSettings
@@ -116,8 +128,7 @@ class AlphaVantageClient(ProviderClient):
             yield page
 
     async def _ask(self, params: Mapping[str, str]) -> str:
-        settings = self.settings
-        key = settings.key if isinstance(settings, KeyedSettings) else ""
+        key = self.settings.key if isinstance(self.settings, KeyedSettings) else ""
         answer = await self.http.get("/query", {**params, "datatype": "csv", "apikey": key})
         if refused := self._refusal(answer.text):
             raise refused
@@ -206,9 +217,7 @@ class AlphaVantageClient(ProviderClient):
 
 def _kind(text: str) -> type[ProviderError]:
     # Limits come first: their texts also praise the premium plans.
-    if any(
-        word in text for word in ("rate limit", "call frequency", "requests per", "calls per", "sparingly")
-    ):
+    if re.search("rate limit|call frequency|requests per|calls per|sparingly", text):
         return ProviderRateLimited
     if any(word in text for word in ("apikey", "api key", "premium", "demo")):
         return ProviderAuthError
@@ -227,9 +236,8 @@ def _matches(body: str) -> list[dict[str, str]]:
 
 def _months(start: datetime, end: datetime) -> list[str]:
     zone = ZoneInfo(_NEW_YORK)
-    bounds = np.array([start.astimezone(zone).strftime("%Y-%m"), end.astimezone(zone).strftime("%Y-%m")])
-    first, last = bounds.astype("datetime64[M]")
-    return [str(month) for month in np.arange(first, last + 1)]
+    first, last = (np.datetime64(f"{bound.astimezone(zone):%Y-%m}") for bound in (start, end))
+    return [str(month) for month in np.arange(first, max(first, last) + 1)]
 
 
 def _unnumbered(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -284,9 +292,8 @@ def _running(stamp: Times, interval: Interval, subject: _Subject) -> Flags:
     if interval not in {Interval.W1, Interval.MO1} or not len(readable):
         return running
     newest = readable.max()
-    last: date = interval.end(interval.floor(np.array([newest])))[0].astype(
-        "datetime64[D]"
-    ).item() - timedelta(1)
+    end = interval.end(interval.floor(np.array([newest])))[0]
+    last: date = end.astype("datetime64[D]").item() - timedelta(1)
     if subject.listing.asset_class is not AssetClass.CRYPTO:
         last -= timedelta(max(last.weekday() - 4, 0))
     running[stamp[0] == newest] = newest.astype("datetime64[D]").item() < last

@@ -4,7 +4,7 @@ https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-e
 """
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Annotated
 
@@ -71,6 +71,8 @@ class BinanceClient(ProviderClient):
         asset_classes=(AssetClass.CRYPTO,),
         # The limit is 6000 weight a minute and address, a call weighs 2; half of it is left to others.
         requests_per_minute=1200,
+        page_bars=_LIMIT,
+        settling=timedelta(seconds=10),
     )
     Settings = BinanceSettings
 
@@ -78,25 +80,32 @@ class BinanceClient(ProviderClient):
         """Yield pages of 1000 bars, oldest first; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
         listing = self._listing(request.symbol)
-        start, end = _millis(request.start) if request.start else 0, request.end
+        start = _millis(request.start) if request.start else 0
+        until = None if request.end is None else max(_millis(request.end) - 1, 0)  # theirs is inclusive
+        if until is not None:
+            start = min(start, until)
         last: int | None = None
-        while end is None or start < _millis(end):
-            opens, rows = await self._page(request, start, last)
+        while True:
+            opens, rows = await self._page(request, start, until, last)
             yield Page(rows=rows, listing=listing)
             if len(opens) < _LIMIT:
                 return
             last = opens[-1]
             start = _following(request.interval, last)
+            if until is not None and start > until:
+                return
 
-    async def _page(self, request: BarRequest, start: int, last: int | None) -> tuple[list[int], RawBars]:
+    async def _page(
+        self, request: BarRequest, start: int, until: int | None, last: int | None
+    ) -> tuple[list[int], RawBars]:
         params: dict[str, str | int] = {
             "symbol": request.symbol,
             "interval": _INTERVALS[request.interval],
             "startTime": start,
             "limit": _LIMIT,
         }
-        if request.end is not None:
-            params["endTime"] = _millis(request.end) - 1  # theirs is inclusive
+        if until is not None:
+            params["endTime"] = until
         answer = await self.http.get("/api/v3/klines", params, explain=self._explain)
         try:
             klines = msgspec.json.decode(answer.body, type=list[_Kline])

@@ -24,7 +24,7 @@ from market_data.core.exceptions import MalformedAnswer, SymbolNotFound, Unsuppo
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.answer import Answer
-from market_data.etl.columns import TextTable, Times, epochs, numbers_from_text, raw_bars
+from market_data.etl.columns import TextTable, Times, epochs, no_bars, numbers_from_text, raw_bars
 from market_data.etl.packed import only_member
 from market_data.etl.pairs import quote_asset
 from market_data.etl.provider import BarRequest, Listing, Page, ProviderClient, ProviderSettings, ProviderSpec
@@ -80,11 +80,14 @@ class BinanceArchiveClient(ProviderClient):
         bases=dict.fromkeys(_INTERVALS, Basis.RAW),
         asset_classes=(AssetClass.CRYPTO,),
         requests_per_minute=600,  # files on a content network; no limit is published
+        page_bars=31 * 1440,  # a month of minutes
+        # A day's file is promised for the next day, without an hour: its first minutes wait longest.
+        settling=timedelta(hours=36),
     )
     Settings = BinanceArchiveSettings
 
     async def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
-        """Yield a page for each file there is; see `ProviderClient.fetch_bars`."""
+        """Yield a page for each file there is, or one without rows; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
         listing = self._listing(request.symbol)
         plan = list(self._plan(request.start, request.end))
@@ -98,8 +101,10 @@ class BinanceArchiveClient(ProviderClient):
                 yield Page(rows=rows, listing=listing)
                 if file is month:
                     break
-        if plan and not found and not await self._has_any(request):
-            raise self.error(SymbolNotFound, f"has no {request.interval} file of {request.symbol[:40]!r}")
+        if not found:
+            if not await self._has_any(request):
+                raise self.error(SymbolNotFound, f"has no {request.interval} file of {request.symbol[:40]!r}")
+            yield Page(rows=no_bars(), listing=listing)
 
     def _plan(
         self, start: datetime | None, end: datetime | None

@@ -9,7 +9,7 @@ later one counts.
 import math
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import msgspec
@@ -99,11 +99,13 @@ class BitstampClient(ProviderClient):
         asset_classes=(AssetClass.CRYPTO,),
         # 10000 in ten minutes are allowed to an address; some are left to others.
         requests_per_minute=600,
+        page_bars=_LIMIT,
+        settling=timedelta(seconds=10),
     )
     Settings = BitstampSettings
 
     async def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
-        """Yield a page for each window with bars, oldest first; see `ProviderClient.fetch_bars`."""
+        """Yield a page for each window with bars, or one without rows; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
         pair = _plain(request.symbol)
         if not re.fullmatch(r"[a-z0-9]{4,30}", pair):

@@ -7,7 +7,7 @@ bar.
 
 import re
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated
 from urllib.parse import quote
@@ -75,11 +75,13 @@ class CoinbaseClient(ProviderClient):
         asset_classes=(AssetClass.CRYPTO,),
         # Ten a second are allowed to an address; half of it is left to others.
         requests_per_minute=300,
+        page_bars=_LIMIT,
+        settling=timedelta(seconds=10),
     )
     Settings = CoinbaseSettings
 
     async def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
-        """Yield a page for each window with bars, oldest first; see `ProviderClient.fetch_bars`."""
+        """Yield a page for each window with bars, or one without rows; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
         listing = self._listing(request.symbol)
         start, end = span(request, _OPENED, self.now())

@@ -28,7 +28,7 @@ from market_data.core.exceptions import (
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.answer import Answer
-from market_data.etl.columns import numbers_from_text, raw_bars, wall_times
+from market_data.etl.columns import no_bars, numbers_from_text, raw_bars, wall_times
 from market_data.etl.provider import BarRequest, KeyedSettings, Listing, Page, ProviderClient, ProviderSpec
 from market_data.etl.raw import RawBars
 
@@ -89,15 +89,16 @@ class FredClient(ProviderClient):
         bases=dict.fromkeys(_FREQUENCIES, Basis.RAW),
         asset_classes=(AssetClass.RATE,),
         requests_per_minute=120,
+        page_bars=_LIMIT,
+        settling=timedelta(days=1),  # interest rates of a day are published on the next
+        overlap=30,  # exchange rates come by the week, and months are revised for years
         needs_key=True,
     )
     Settings = FredSettings
 
     async def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
-        """Yield pages of 100000 values, oldest first; see `ProviderClient.fetch_bars`."""
+        """Yield pages of 100000 values, oldest first, or one without; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
-        if request.start and request.start >= (request.end or self.now() + timedelta(days=1)):
-            return
         series = await self._describe(request)
         listing = Listing(
             symbol=series.id,
@@ -106,14 +107,18 @@ class FredClient(ProviderClient):
             exchange="FRED",
             name=series.title,
         )
+        if request.start and request.start >= (request.end or self.now() + timedelta(days=1)):
+            yield Page(rows=no_bars(), listing=listing, wall_clock=True)
+            return
         params = self._params(request)
-        offset, last = 0, ""
+        offset, last, told = 0, "", False
         while True:
             found = await self._observations(params, offset, last)
             there = [one for one in found.observations if one.value != "."]
-            if there:
-                yield Page(rows=_rows(there), listing=listing, wall_clock=True)
             offset += len(found.observations)
+            if there or (offset >= found.count and not told):
+                told = True
+                yield Page(rows=_rows(there), listing=listing, wall_clock=True)
             if offset >= found.count:
                 return
             last = found.observations[-1].date

@@ -9,6 +9,7 @@ day its own begin.
 
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Annotated
 
 import msgspec
@@ -93,17 +94,19 @@ class KrakenClient(ProviderClient):
         bases=dict.fromkeys(_INTERVALS, Basis.RAW),
         asset_classes=(AssetClass.CRYPTO,),
         requests_per_minute=60,
+        page_bars=_DEPTH,
+        # The last of the 720 is running.
+        history={interval: (_DEPTH - 1) * interval.duration for interval in _INTERVALS},
+        settling=timedelta(seconds=10),
     )
     Settings = KrakenSettings
 
     async def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
         """Yield the one page there is; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
-        start, end = request.start, request.end
-        if start and (start > self.now() or (end and start >= end)):
-            return
         params: dict[str, str | int] = {"pair": request.symbol, "interval": _INTERVALS[request.interval]}
-        if start:
+        if request.start:
+            start = min(request.start, self.now())
             # Theirs is exclusive; a second before the bar's start means the same either way.
             params["since"] = max(int(request.interval.ceil_instant(start).timestamp()) - 1, 0)
         answer = await self.http.get("/0/public/OHLC", params, explain=self._explain)

@@ -32,7 +32,7 @@ from market_data.core.exceptions import (
 )
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
-from market_data.etl.columns import Numbers, TextTable, Times, numbers_from_text, raw_bars
+from market_data.etl.columns import Numbers, TextTable, Times, no_bars, numbers_from_text, raw_bars
 from market_data.etl.currencies import CODES
 from market_data.etl.folder import FolderTransport
 from market_data.etl.packed import only_member
@@ -109,11 +109,12 @@ class LeanClient(ProviderClient):
         bases=dict.fromkeys(_FOLDERS, Basis.RAW),
         asset_classes=(AssetClass.EQUITY, AssetClass.CRYPTO, AssetClass.FX),
         requests_per_minute=60,
+        timezone=None,
     )
     Settings = LeanSettings
 
     async def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
-        """Yield one page, or one for each day of minutes; see `ProviderClient.fetch_bars`."""
+        """Yield one page, or one for each day of minutes there is; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
         place = self._place(request.symbol)
         zone = place.zone
@@ -124,6 +125,8 @@ class LeanClient(ProviderClient):
         days: list[date | None] = [None]
         if request.interval is Interval.M1:
             days = [day for day in await self._days(path, place) if _is_within(day, request, ZoneInfo(zone))]
+        if not days:
+            yield Page(rows=no_bars(), listing=listing, timezone=zone, wall_clock=True)
         for day in days:
             file = path if day is None else f"{path}{day:%Y%m%d}_{place.tick}.zip"
             answer = await self.http.get(file)

@@ -28,7 +28,7 @@ from market_data.core.exceptions import (
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.answer import Answer
-from market_data.etl.columns import epochs, numbers, raw_bars
+from market_data.etl.columns import epochs, no_bars, numbers, raw_bars
 from market_data.etl.currencies import CODES
 from market_data.etl.provider import BarRequest, KeyedSettings, Listing, Page, ProviderClient, ProviderSpec
 from market_data.etl.raw import RawBars
@@ -94,18 +94,24 @@ class PolygonClient(ProviderClient):
         bases=dict.fromkeys(_INTERVALS, Basis.RAW),
         asset_classes=(AssetClass.EQUITY, AssetClass.FX, AssetClass.CRYPTO),
         requests_per_minute=5,
+        page_bars=_LIMIT,  # fewer of longer bars: each is made of its minutes
+        # Plans are delayed by 15 minutes, and trades may be reported 15 minutes late.
+        settling=timedelta(minutes=30),
+        timezone=None,
         needs_key=True,
     )
     Settings = PolygonSettings
 
     async def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
-        """Yield pages, oldest first; no page where there is nothing. See `ProviderClient.fetch_bars`."""
+        """Yield pages, oldest first, or one without rows; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
         listing = self._listing(request.symbol)
         now = self.now()
         # A range that begins in the future is refused as if the plan did not include it.
         start, end = request.start or _BEGINNING, min(request.end or now, now)
         if start >= end:
+            await self._require(request.symbol)
+            yield Page(rows=no_bars(), listing=listing, timezone=listing.timezone)
             return
         path, params = _first(request, start, end)
         last, empty, seen = -1, 0, {path}
@@ -125,6 +131,7 @@ class PolygonClient(ProviderClient):
             path, params = self._following(request, found.next_url)
         if last < 0:
             await self._require(request.symbol)
+            yield Page(rows=no_bars(), listing=listing, timezone=listing.timezone)
 
     def _following(self, request: BarRequest, url: str) -> tuple[str, dict[str, str]]:
         parts = urlsplit(url)

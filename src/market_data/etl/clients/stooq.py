@@ -92,7 +92,9 @@ class StooqClient(ProviderClient):
         homepage="https://stooq.com",
         bases={Interval.D1: Basis.SPLIT_DIVIDEND},
         asset_classes=(AssetClass.EQUITY, AssetClass.INDEX, AssetClass.FX),
-        requests_per_minute=20,
+        requests_per_minute=20,  # and so many a day, which it does not say
+        settling=timedelta(hours=6),  # nor does it say when a day is complete
+        timezone=None,
     )
     Settings = StooqSettings
 
@@ -100,8 +102,6 @@ class StooqClient(ProviderClient):
         """Yield one page; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
         listing = self._listing(request.symbol.lower())
-        if request.start and request.start >= (request.end or self.now() + timedelta(days=1)):
-            return
         answer = await self.http.get("/q/d/l/", self._params(request))
         try:
             rows = _rows(answer.body.decode("utf-8-sig"))
@@ -113,8 +113,8 @@ class StooqClient(ProviderClient):
         params = {"s": request.symbol.lower(), "i": "d"}
         if request.start or request.end:
             oldest = datetime.min.replace(tzinfo=UTC) + _SLACK
-            start = max(request.start, oldest) - _SLACK if request.start else None
             end = request.end or self.now() + timedelta(days=1)
+            start = max(min(request.start, end, self.now()), oldest) - _SLACK if request.start else None
             params |= {
                 "d1": f"{start.year:04}{start:%m%d}" if start else _BEGINNING,
                 "d2": f"{end.year:04}{end:%m%d}",

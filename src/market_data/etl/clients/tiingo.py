@@ -27,8 +27,18 @@ from market_data.core.exceptions import (
 from market_data.core.interval import Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.answer import Answer
-from market_data.etl.columns import numbers, raw_bars, wall_times
-from market_data.etl.provider import BarRequest, KeyedSettings, Listing, Page, ProviderClient, ProviderSpec
+from market_data.etl.columns import no_bars, numbers, raw_bars, wall_times
+from market_data.etl.provider import (
+    DAY,
+    HOUR,
+    BarRequest,
+    KeyedSettings,
+    Listing,
+    Page,
+    ProviderClient,
+    ProviderSpec,
+    Quota,
+)
 from market_data.etl.raw import RawBars
 
 _FREQUENCIES = {Interval.D1: "daily", Interval.W1: "weekly", Interval.MO1: "monthly"}
@@ -96,23 +106,24 @@ class TiingoClient(ProviderClient):
         asset_classes=(AssetClass.EQUITY, AssetClass.FUND),
         # The free limit is 50 an hour, which no even pace per minute would make bearable for short lists.
         requests_per_minute=30,
+        quotas=(Quota(50, HOUR), Quota(1000, DAY)),
+        settling=timedelta(hours=6),  # corrections come until 20:00 in New York, funds after midnight
+        timezone=None,
         needs_key=True,
     )
     Settings = TiingoSettings
 
     async def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
-        """Yield one page; no page where there is nothing. See `ProviderClient.fetch_bars`."""
+        """Yield one page; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
-        if request.start and request.start >= (request.end or self.now() + timedelta(days=1)):
-            return
         path = f"/tiingo/daily/{quote(request.symbol, safe='')}"
         meta = self._meta(request, await self._get(path, {}))
-        params = {"format": "json", "resampleFreq": _FREQUENCIES[request.interval]}
-        params |= self._range(request, meta)
-        rows = self._rows(await self._get(f"{path}/prices", params))
-        if len(rows):
-            listing = _listing(meta)
-            yield Page(rows=rows, listing=listing, timezone=listing.timezone, wall_clock=True)
+        listing, rows = _listing(meta), no_bars()
+        if not request.start or request.start < (request.end or self.now() + timedelta(days=1)):
+            params = {"format": "json", "resampleFreq": _FREQUENCIES[request.interval]}
+            params |= self._range(request, meta)
+            rows = self._rows(await self._get(f"{path}/prices", params))
+        yield Page(rows=rows, listing=listing, timezone=listing.timezone, wall_clock=True)
 
     async def _get(self, path: str, params: dict[str, str]) -> Answer:
         key = self.settings.key if isinstance(self.settings, KeyedSettings) else ""

@@ -3,8 +3,8 @@
 https://twelvedata.com/docs#time-series
 Bars come newest first and at most 5000 at once; older ones are asked by the end of their range alone, whether
 or not it is included. Stamps are the exchange's wall clock at the bar's start; of pairs they are asked in
-UTC. Refusals come with status 200 or their own. One series and one refusal are recorded; the rest follows the
-documentation.
+UTC. Minutes go back to 2020-02-10, longer bars further. Refusals come with status 200 or their own. One
+series and one refusal are recorded; the rest follows the documentation.
 """
 
 import math
@@ -31,7 +31,16 @@ from market_data.core.interval import Alignment, Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.answer import Answer
 from market_data.etl.columns import numbers_from_text, raw_bars, wall_times
-from market_data.etl.provider import BarRequest, KeyedSettings, Listing, Page, ProviderClient, ProviderSpec
+from market_data.etl.provider import (
+    DAY,
+    BarRequest,
+    KeyedSettings,
+    Listing,
+    Page,
+    ProviderClient,
+    ProviderSpec,
+    Quota,
+)
 from market_data.etl.raw import RawBars
 
 _LIMIT = 5000
@@ -115,16 +124,18 @@ class TwelveDataClient(ProviderClient):
         bases=dict.fromkeys(_INTERVALS, Basis.SPLIT),
         asset_classes=(AssetClass.EQUITY, *dict.fromkeys(_CLASSES.values())),
         requests_per_minute=8,
+        quotas=(Quota(800, DAY),),
+        page_bars=_LIMIT,
+        settling=timedelta(minutes=20),  # the delay of the slowest exchanges
+        timezone=None,
         needs_key=True,
         alignment=Alignment.SESSION,
     )
     Settings = TwelveDataSettings
 
     async def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
-        """Yield pages of 5000 bars, newest first; see `ProviderClient.fetch_bars`."""
+        """Yield pages of 5000 bars, newest first, or one without rows; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
-        if request.start and request.start >= (request.end or self.now() + _SLACK):
-            return
         interval, size = request.interval, self._size(request)
         oldest = _wall(interval.floor_instant(request.start) - _SLACK) if request.start else ""
         until = _wall(interval.ceil_instant(request.end) + _SLACK) if request.end else None
@@ -137,17 +148,20 @@ class TwelveDataClient(ProviderClient):
                     raise
                 return  # nothing lies before the last page
             older = [value for value in series.values if value.datetime != last]
+            if older or last is None:
+                yield self._page(request, series.meta, older)
             if not older:
                 return
-            yield self._page(request, series.meta, older)
             until = last = older[-1].datetime
-            if len(series.values) < size or last < oldest:
+            if size == 1 or len(series.values) < size or last < oldest:
                 return
 
     def _size(self, request: BarRequest) -> int:
-        """Return how many bars there may be from the start to the end, or to now."""
+        """Return how many bars there may be from the start to the end, or to now; one of an empty range."""
         if request.start is None:
             return _LIMIT
+        if request.start >= (request.end or self.now() + _SLACK):
+            return 1
         end = min(request.end or self.now(), self.now())
         span = max(end - request.start, timedelta(0)) + 4 * _SLACK
         return min(math.ceil(span / request.interval.duration) + 2, _LIMIT)

@@ -8,7 +8,7 @@ its date is the one in `exchangeTimezoneName` (`gmtoffset` is today's, and wrong
 import math
 import re
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from typing import Annotated, NamedTuple
 from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -21,7 +21,7 @@ from market_data.core.exceptions import MalformedAnswer, ProviderError, SymbolNo
 from market_data.core.interval import Alignment, Basis, Interval
 from market_data.core.vocabulary import AssetClass
 from market_data.etl.answer import Answer
-from market_data.etl.columns import epochs, numbers, raw_bars
+from market_data.etl.columns import epochs, no_bars, numbers, raw_bars
 from market_data.etl.provider import BarRequest, Listing, Page, ProviderClient, ProviderSettings, ProviderSpec
 from market_data.etl.raw import RawBars
 
@@ -139,15 +139,19 @@ class YahooClient(ProviderClient):
         homepage="https://finance.yahoo.com",
         bases=dict.fromkeys(_INTERVALS, Basis.SPLIT),
         asset_classes=tuple(_CLASSES.values()),
-        requests_per_minute=60,
+        requests_per_minute=60,  # no limit is published
+        history={i: offer.reach for i, offer in _INTERVALS.items() if offer.reach is not _UNBOUNDED},
+        settling=timedelta(minutes=20),  # the delay of the slowest exchanges
+        timezone=None,
         alignment=Alignment.SESSION,
     )
     Settings = YahooSettings
 
     async def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
-        """Yield a page for each window of time; no page where there is nothing. See `ProviderClient`."""
+        """Yield a page for each window with bars, or one without rows; see `ProviderClient.fetch_bars`."""
         self.require_interval(request)
-        for start, end in self._windows(request):
+        windows, found = list(self._windows(request)), False
+        for start, end in windows:
             params: dict[str, str | int] = {
                 "period1": start,
                 "period2": end,
@@ -157,7 +161,9 @@ class YahooClient(ProviderClient):
             }
             path = f"/v8/finance/chart/{quote(request.symbol, safe='=^')}"
             answer = await self.http.get(path, params, headers=_BROWSER, explain=self._explain)
-            if page := self._page(request, answer):
+            page = self._page(request, answer)
+            found = found or len(page.rows) > 0
+            if len(page.rows) or (not found and end == windows[-1][1]):
                 yield page
 
     def _windows(self, request: BarRequest) -> Iterator[tuple[int, int]]:
@@ -169,8 +175,11 @@ class YahooClient(ProviderClient):
             text = f"{request.interval} bars reach back {offer.reach.days} days, to {oldest:%Y-%m-%d}"
             raise self.error(UnsupportedRequest, text)
         if not request.interval.is_intraday:
-            start = _floor(request.interval, start)  # a bar asked from its middle may lack its beginning
-        end = min(request.end or now + timedelta(days=1), now + timedelta(days=1))
+            start = request.interval.floor_instant(start)  # a bar asked from within may lack its beginning
+        day = timedelta(days=1)
+        end = max(min(request.end or now + day, now + day), _BEGINNING + day)
+        if start >= end:
+            start = end - day  # no bar is wanted, but what the symbol is
         while start < end:
             stop = min(start + min(offer.window, end - start), end)
             yield int(start.timestamp()), math.ceil(stop.timestamp())
@@ -190,13 +199,13 @@ class YahooClient(ProviderClient):
         missing = error.code == "Not Found" or "Data doesn't exist" in text
         return self.error(SymbolNotFound if missing else UnsupportedRequest, text)
 
-    def _page(self, request: BarRequest, answer: Answer) -> Page | None:
+    def _page(self, request: BarRequest, answer: Answer) -> Page:
         try:
             result = self._result(request, answer)
-            if not result.timestamp:
-                return None
+            if not result.timestamp and result.meta.currency is None:
+                raise self.error(SymbolNotFound, f"has nothing under {request.symbol[:40]!r}")
             zone = ZoneInfo(result.meta.exchange_timezone_name)
-            rows = _rows(result, result.timestamp, request.interval, zone)
+            rows = _rows(result, result.timestamp, request.interval, zone) if result.timestamp else no_bars()
             return Page(rows=rows, listing=_listing(result.meta), timezone=zone.key)
         except (ValueError, ZoneInfoNotFoundError) as exc:
             raise self.error(MalformedAnswer, f"sent no chart: {exc}") from exc
@@ -213,12 +222,6 @@ class YahooClient(ProviderClient):
         if meta.data_granularity not in _INTERVALS[request.interval].answered:
             raise ValueError(f"{meta.data_granularity[:40]!r} bars came for {request.interval}")
         return chart.result[0]
-
-
-def _floor(interval: Interval, instant: datetime) -> datetime:
-    stamp = np.array([instant.replace(tzinfo=None)], "datetime64[us]")
-    floored: datetime = interval.floor(stamp)[0].item()
-    return floored.replace(tzinfo=UTC)
 
 
 def _listing(meta: _Meta) -> Listing:
@@ -245,9 +248,8 @@ def _venue_symbol(symbol: str, code: str, asset_class: AssetClass) -> str:
     if asset_class is AssetClass.INDEX:
         return symbol
     if code in _US:
-        return re.sub(
-            r"^([A-Z]+)-([A-Z])$", r"\1.\2", symbol
-        )  # a class of shares: BRK-B is BRK.B on its venue
+        # A class of shares: BRK-B is BRK.B on its venue.
+        return re.sub(r"^([A-Z]+)-([A-Z])$", r"\1.\2", symbol)
     return re.sub(r"(?<=.)\.[A-Z]{1,3}$", "", symbol) if code in _ABROAD else symbol
 
 
@@ -270,14 +272,9 @@ def _rows(result: _Result, stamps: list[int], interval: Interval, zone: ZoneInfo
         }
         return msgspec.json.encode(cells).decode()
 
-    times = epochs(stamps, "s")
-    return raw_bars(
-        (times[0][there], times[1][there]),
-        [(values[there], flags[there]) for values, flags in prices],
-        (volume[0][there], volume[1][there]),
-        text,
-        running[there],
-    )
+    times, beyond = epochs(stamps, "s")
+    kept = [(values[there], flags[there]) for values, flags in (*prices, volume)]
+    return raw_bars((times[there], beyond[there]), kept[:-1], kept[-1], text, running[there])
 
 
 def _is_running(stamps: list[int], meta: _Meta, interval: Interval, zone: ZoneInfo) -> bool:
