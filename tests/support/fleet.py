@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from random import Random
 from typing import Any, Self
 
 import asyncpg
@@ -86,13 +85,18 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+        if self._connection is not None:
+            self._connection.terminate()
+        self._runner.close()
+
+    def close(self) -> None:
+        """Kill what is still alive."""
         for one in self.workers:
             one.process.kill()
         for one in self.workers:
             one.process.wait()
-        if self._connection is not None:
-            self._connection.terminate()
-        self._runner.close()
+        self.workers.clear()
 
     def migrate(self) -> None:
         self._with_database(migrations.upgrade)
@@ -126,10 +130,10 @@ class Fleet:
         one.process.wait()
         self.workers.remove(one)
 
-    def kill_one_of(self, random: Random) -> None:
+    def kill_one_of(self, random: np.random.Generator) -> None:
         """Kill a worker that works, and start another in its place."""
         found = until(lambda: [one for one in self.workers if one.working], "a worker works", SECONDS)
-        self.kill(random.choice(found))
+        self.kill(found[random.integers(len(found))])
         self.begin()
 
     def stop(self, one: WorkerProcess, seconds: float = 30) -> int:
@@ -149,6 +153,10 @@ class Fleet:
         except AssertionError:
             print(*(one.said[-3000:] for one in self.workers), sep="\n--\n")
             raise
+
+    def active(self) -> int:
+        """Count the processes that did something, living ones or not."""
+        return self.ask("SELECT count(DISTINCT owner) FROM ingestion_run")[0][0]
 
     def bars(self, symbol: str) -> Bars:
         """Read what is stored."""
@@ -202,5 +210,5 @@ def days_ago(days: float) -> datetime:
     return today - timedelta(days=days)
 
 
-def watchlist(count: int) -> list[str]:
-    return [f"S{number:04d}USDT" for number in range(count)]
+def watchlist(count: int, first: int = 0) -> list[str]:
+    return [f"S{number:04d}USDT" for number in range(first, first + count)]

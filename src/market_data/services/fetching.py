@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import cast
 
 import numpy as np
+import structlog
 
 from market_data.core import clock
-from market_data.core.exceptions import ProviderError
+from market_data.core.exceptions import MalformedAnswer, ProviderError, ProviderUnavailable
 from market_data.core.interval import Stamps, aware
 from market_data.core.spans import Span, empty_spans
 from market_data.core.vocabulary import AssetClass
@@ -28,8 +29,15 @@ from market_data.services.recorder import RunRecorder
 BATCH_ROWS = 20_000
 """Rows of several pages that are stored as one transaction."""
 
+TRIES = 3
+PAUSE = 2.0
+"""So often is asked at once for what fails for a reason that may pass, after so many seconds and then twice
+as many: a job put back waits for half a minute or more, and loses one of the few attempts it has."""
+
 OnBars = Callable[[int], None]
 """Told how many bars a run has stored, or found stored, so far."""
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -73,6 +81,29 @@ class Fetcher:
         self._recorder = recorder
         self._exchange = exchange
         self._report = on_bars or (lambda _: None)
+
+    async def persist(
+        self,
+        wanted: BarRequest,
+        final_days_until: datetime | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> int | None:
+        """Fetch, and again where it fails for a reason that may pass, unless `stopping`.
+
+        Raises:
+            ProviderError: the provider failed each time, or refused.
+            InvalidInput: what it lists contradicts the catalogue.
+
+        """
+        for tried in range(1, TRIES):
+            try:
+                return await self.fetch(wanted, final_days_until)
+            except (MalformedAnswer, ProviderUnavailable) as error:
+                if stopping():
+                    raise
+                _log.info("range asked for again", symbol=wanted.symbol, error=str(error))
+                await asyncio.sleep(PAUSE * tried)
+        return await self.fetch(wanted, final_days_until)
 
     async def fetch(self, wanted: BarRequest, final_days_until: datetime | None = None) -> int | None:
         """Store a range; return its series, or None where the provider did not even say what the symbol is.

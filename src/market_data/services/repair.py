@@ -62,7 +62,7 @@ class RepairService:
             await recorder.expect(sum(one.bars for one in found.gaps))
             fetcher = Fetcher(client, recorder, found.instrument.exchange)
             for span in ranges:
-                await fetcher.fetch(
+                await fetcher.persist(
                     BarRequest(
                         symbol=symbol,
                         interval=Interval(found.series.interval),

@@ -172,7 +172,7 @@ class SyncService:
                 fetcher = Fetcher(client, recorder, state.subscription.exchange)
                 while chunk is not None and not stopping():
                     try:
-                        await self._fetch(state, fetcher, chunk)
+                        await self._fetch(state, fetcher, chunk, stopping)
                     except (MalformedAnswer, ProviderUnavailable) as error:
                         if not last_try or state.series_id is None:
                             raise
@@ -184,11 +184,13 @@ class SyncService:
         await recorder.finish(status, "; ".join(failures[:10]) or None)
         return chunk is not None
 
-    async def _fetch(self, state: _State, fetcher: Fetcher, chunk: Span) -> None:
+    async def _fetch(
+        self, state: _State, fetcher: Fetcher, chunk: Span, stopping: Callable[[], bool]
+    ) -> None:
         wanted = BarRequest(
             symbol=state.subscription.symbol, interval=state.interval, start=chunk.start, end=chunk.end
         )
-        series_id = await fetcher.fetch(wanted, state.final_days_until)
+        series_id = await fetcher.persist(wanted, state.final_days_until, stopping)
         if series_id is None:
             raise ProviderUnavailable(state.spec.name, f"gave no page for {wanted.symbol}")
         await self._know(state, series_id)
