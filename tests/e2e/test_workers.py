@@ -3,19 +3,22 @@
 import os
 import signal
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 
 from market_data.db.embedded import EmbeddedServer
 from market_data.db.embedded.process import exists
-from market_data.services.planning import CHUNK_PAGES
+from market_data.services.planning import CHUNK_BARS
 from tests.support.command import until
 from tests.support.fleet import Fleet, days_ago, watchlist
+from tests.support.replay_exchange import Exchange
 from tests.support.replay_limits import Faults, Limit
 from tests.support.replay_market import Market
 from tests.support.replay_process import Replay
+from tests.support.vendor import Question, Reply, serving
 
 END = days_ago(2)
 MARKET = Market(until=END)
@@ -84,9 +87,9 @@ def test_workers_are_killed_on_the_way(fleet, symbols, days, kills, latency, sec
         took, stats = time.monotonic() - began, replay.stats()
     count = workers.require_bars(names, since, END, MARKET)
     workers.require_ledger(since, END)
-    again = {name: stats[name] for name in ("requests", "repeated", "pages_again")}
-    print(f"\n{count} bars in {took:.1f} s, {kills} kills: {again}, bars again {stats['bars'] - count}")
-    assert stats["pages_again"] <= kills * workers.jobs * CHUNK_PAGES
+    print(f"\n{count} bars in {took:.1f} s, {kills} kills: {stats['requests']} requests, ", end="")
+    print(f"{stats['bars'] - count} bars again")
+    assert stats["bars"] - count <= kills * workers.jobs * CHUNK_BARS
     assert max((times for *_, times in stats["repeats"]), default=1) <= kills + 1
 
 
@@ -149,10 +152,10 @@ def test_a_worker_that_is_told_to_end_puts_its_jobs_back(fleet):
         workers.start()
         workers.wait(END)
         stats = replay.stats()
-    workers.require_bars(names, since, END, MARKET)
+    count = workers.require_bars(names, since, END, MARKET)
     workers.require_ledger(since, END)
-    print(f"\nstopped in {took:.1f} s after {served} pages; pages again: {stats['pages_again']}")
-    assert stats["pages_again"] <= 2 * CHUNK_PAGES
+    print(f"\nstopped in {took:.1f} s after {served} pages; bars again: {stats['bars'] - count}")
+    assert stats["bars"] - count <= len(names) * CHUNK_BARS
 
 
 def test_the_database_is_restarted_on_the_way(tmp_path, monkeypatch):
@@ -160,21 +163,72 @@ def test_the_database_is_restarted_on_the_way(tmp_path, monkeypatch):
     monkeypatch.delenv("TEST_DATABASE_URL", raising=False)
     since, names = END - timedelta(days=62), watchlist(3)
     data = tmp_path / "server"
-    with Replay(MARKET, latency=60) as replay, EmbeddedServer(data) as server:
-        with Fleet(server.start(), replay.url, tmp_path) as workers:
-            workers.migrate()
-            workers.start(2)
-            workers.subscribe(names, since)
-            until(lambda: replay.stats()["ok"] >= 60, "some pages")
-            postmaster = int((data / "postgres/cluster/postmaster.pid").read_text().split()[0])
-            os.kill(postmaster, signal.SIGINT)
-            until(lambda: not exists(postmaster), "the end of the server")
-            assert server.start() == workers.url
-            began = time.monotonic()
-            workers.wait(END, 90)
-            took, stats = time.monotonic() - began, replay.stats()
-            assert all(one.working for one in workers.workers)
-            workers.require_bars(names, since, END, MARKET)
-            workers.require_ledger(since, END)
-            print(f"\ncaught up {took:.1f} s after the restart; pages again: {stats['pages_again']}")
-            assert stats["pages_again"] <= len(names) * CHUNK_PAGES
+    with (
+        Replay(MARKET, latency=60) as replay,
+        EmbeddedServer(data) as server,
+        Fleet(server.start(), replay.url, tmp_path) as workers,
+    ):
+        workers.migrate()
+        workers.start(2)
+        workers.subscribe(names, since)
+        until(lambda: replay.stats()["ok"] >= 60, "some pages")
+        postmaster = int((data / "postgres/cluster/postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGINT)
+        until(lambda: not exists(postmaster), "the end of the server")
+        assert server.start() == workers.url
+        began = time.monotonic()
+        workers.wait(END, 90)
+        took, stats = time.monotonic() - began, replay.stats()
+        assert all(one.working for one in workers.workers)
+        count = workers.require_bars(names, since, END, MARKET)
+        workers.require_ledger(since, END)
+    print(f"\ncaught up {took:.1f} s after the restart; bars again: {stats['bars'] - count}")
+    assert stats["bars"] - count <= len(names) * CHUNK_BARS
+
+
+ERROR = b'{"code": -1000, "msg": "An unknown error occured while processing the request."}'
+PAGE = b"<!DOCTYPE html><html><head><title>One moment</title></head><body>S0000USDT, 1, 2</body></html>"
+_PUT_OFF = "SELECT count(*) FROM v_job WHERE status = 'queued' AND attempts = 1 AND due_at > now() + '20 s'"
+_LAST_TRY = (
+    "UPDATE market_data_queue.pgqueuer SET execute_after = now(), attempts = 5 WHERE status = 'queued'"
+)
+_GIVEN_UP = "SELECT parameters->>'subscription_id' FROM v_job WHERE status = 'failed' ORDER BY 1"
+_LEDGER = """
+    SELECT state, start_ts, least(end_ts, $2) FROM v_coverage
+    WHERE symbol = $1 AND start_ts < $2 AND state <> 'no_trade' ORDER BY start_ts
+    """
+
+
+def test_what_cannot_be_read_is_never_stored(fleet):
+    """Answers of 200 that are none: jobs are tried again and given up, months noted as failed."""
+    since, names = END - timedelta(days=70), watchlist(5)
+    month = (END - timedelta(days=35)).replace(day=1)
+    following = (month + timedelta(days=31)).replace(day=1)
+    exchange = Exchange(MARKET)
+
+    def answer(asked: Question) -> Reply:
+        good = exchange.answer(f"{asked.path}?{urlencode(asked.params)}", time.monotonic()).body
+        inside = month <= datetime.fromtimestamp(int(asked.params["startTime"]) / 1000, UTC) < following
+        body = dict(
+            zip(names, (ERROR, PAGE, good[: len(good) // 2], ERROR if inside else good), strict=False)
+        )
+        return Reply(body.get(asked.params["symbol"], good), headers={"Content-Type": "application/json"})
+
+    with serving(answer) as vendor:
+        workers = fleet(vendor, jobs=8)
+        workers.start()
+        workers.subscribe(names, since)
+        until(lambda: workers.ask(_PUT_OFF)[0][0] == 4, "all that fail were tried, and wait", 60)
+        workers.ask(_LAST_TRY)
+        until(lambda: len(workers.ask(_GIVEN_UP)) == 3, "given up", 60)
+        ledger = [("answered", since, month), ("failed", month, following), ("answered", following, END)]
+        until(lambda: [tuple(row) for row in workers.ask(_LEDGER, names[3], END)] == ledger, "the ledger")
+    assert [row[0] for row in workers.ask(_GIVEN_UP)] == ["1", "2", "3"]
+    assert {len(workers.bars(name)) for name in names[:3]} == {0}
+    found = workers.bars(names[3])
+    inside = (found.ts >= np.datetime64(month.replace(tzinfo=None))) & (
+        found.ts < np.datetime64(following.replace(tzinfo=None))
+    )
+    assert not inside.any()
+    assert len(found) == (END - since - (following - month)) / timedelta(minutes=1)
+    workers.require_bars(names[4:], since, END, MARKET)

@@ -30,7 +30,7 @@ BATCH_ROWS = 20_000
 """Rows of several pages that are stored as one transaction."""
 
 TRIES = 3
-PAUSE = 2.0
+PAUSE = 1.0
 """So often is asked at once for what fails for a reason that may pass, after so many seconds and then twice
 as many: a job put back waits for half a minute or more, and loses one of the few attempts it has."""
 
