@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks import growth, homes, lab, memory, reads, report, small, writes
+from benchmarks import engine, growth, homes, lab, memory, reads, report, small, writes
 from benchmarks.measure import Result
 
 SIZE = int(os.environ.get("SIZE", "1000000"))
@@ -60,6 +60,11 @@ def _homes(_: lab.Lab) -> Iterable[Result]:
     return homes.homes(TIMES)
 
 
+def _engine(_: lab.Lab) -> Iterable[Result]:
+    with lab.lab(SIZE, filled=False) as stored:
+        yield from engine.engine(stored, SIZE, TIMES)
+
+
 PARTS = {
     "ranges": _ranges,
     "small": _small,
@@ -67,6 +72,7 @@ PARTS = {
     "memory": _memory,
     "growth": _growth,
     "homes": _homes,
+    "engine": _engine,
 }
 
 

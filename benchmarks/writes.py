@@ -66,7 +66,7 @@ def _bodies(made: dict[str, data.Bars]) -> dict[str, bytes]:
     return {name: body.getvalue() for name, body in written.items()}
 
 
-def _binary(lab: Lab, made: dict[str, data.Bars], path: Path) -> None:
+def binary(lab: Lab, made: dict[str, data.Bars], path: Path) -> None:
     """Write the same rows as a COPY file."""
     parts = [
         _FORMAT.encode(
@@ -77,7 +77,8 @@ def _binary(lab: Lab, made: dict[str, data.Bars], path: Path) -> None:
     path.write_bytes(HEADER + b"".join(parts) + TRAILER)
 
 
-def _post(api: Api, name: str, body: bytes) -> tuple[float, dict[str, int]]:
+def post(api: Api, name: str, body: bytes) -> tuple[float, dict[str, int]]:
+    """Post a body of bars; return the seconds until the answer is there, and its counts."""
     connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=600)
     began = time.perf_counter()
     path = f"/api/v1/prices?interval=1m&source={SOURCE}"
@@ -113,7 +114,7 @@ def writes(lab: Lab, api: Api, folder: Path, rows: int, times: int) -> Iterator[
     """New bars later than all stored, then the same again, in every format; then interleaved ones."""
     made = _made(lab, rows)
     path = folder / "rows.bin"
-    _binary(lab, made, path)
+    binary(lab, made, path)
     table = _Table(lab)
     with closing(table.psql):
         for name, body in _bodies(made).items():
@@ -132,11 +133,11 @@ def _one_format(
         table.clear()
         new[1].append(table.copy(path))
         table.clear()
-        seconds, counts = _post(api, name, body)
+        seconds, counts = post(api, name, body)
         assert counts["inserted"] == rows, counts
         new[0].append(seconds)
         before = lab.wal()
-        seconds, counts = _post(api, name, body)
+        seconds, counts = post(api, name, body)
         assert counts["unchanged"] == rows, counts
         again.append(seconds)
         wal.append((lab.wal() - before) / rows)
@@ -157,15 +158,15 @@ def _interleaved(lab: Lab, api: Api, table: _Table, folder: Path, rows: int, tim
         }
     even, odd = (_bodies(made[parity])["arrow"] for parity in (0, 1))
     path = folder / "odd.bin"
-    _binary(lab, made[1], path)
+    binary(lab, made[1], path)
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(times):
         table.clear()
-        _post(api, "arrow", even)
+        post(api, "arrow", even)
         found[1].append(table.copy(path))
         table.clear()
-        _post(api, "arrow", even)
-        seconds, counts = _post(api, "arrow", odd)
+        post(api, "arrow", even)
+        seconds, counts = post(api, "arrow", odd)
         assert counts["inserted"] == rows, counts
         found[0].append(seconds)
     return Result(f"{rows:,} interleaved bars as arrow", GROUP, *found, "psql \\copy binary", goal=2.0)

@@ -6,7 +6,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from market_data.core.exceptions import MalformedAnswer
+from market_data.core.exceptions import MalformedAnswer, ProviderError, ProviderUnavailable
 from market_data.core.interval import Interval
 from market_data.etl import http
 from market_data.etl.provider import BarRequest
@@ -75,21 +75,21 @@ async def httpx_get():
         yield get
 
 
-async def test_failures_are_seen_by_the_client(asking):
+async def test_failures_are_seen_by_the_client(asking, monkeypatch):
+    monkeypatch.setitem(http.Limits.__init__.__kwdefaults__, "attempts", 2)
     end = START + timedelta(minutes=1)
-    with Replay(faults=Faults(0.3, seed=1)) as replay:
-        malformed = got = 0
+    with Replay(faults=Faults(0.6, seed=1)) as replay:
+        errors, got = set(), 0
         for _ in range(100):
             try:
                 await asking(replay, START, end)
                 got += 1
-            except MalformedAnswer:
-                malformed += 1
+            except ProviderError as error:
+                errors.add(type(error))
         stats = replay.stats()
-        failures = stats["failures"]
-        assert all(failures[kind] for kind in Fault)
-        assert malformed == failures[Fault.HTML] + failures[Fault.HALF]
-        assert got == stats["ok"] == stats["requests"] - sum(failures.values())
+        assert all(stats["failures"][kind] for kind in Fault)
+        assert errors == {MalformedAnswer, ProviderUnavailable}
+        assert 0 < got == stats["ok"] == stats["requests"] - sum(stats["failures"].values())
 
 
 def test_it_ends_with_the_process_that_started_it():

@@ -1,9 +1,10 @@
-"""Every kind of connection reads an address the same way."""
+"""Connections: every kind reads an address the same way, and one that broke is made anew."""
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from market_data.db.liveness import OWNER_LOCKS, Liveness
 from market_data.db.session import Database
 
 
@@ -32,3 +33,24 @@ async def test_a_certificate_that_is_named_is_read(empty_url):
     with pytest.raises(FileNotFoundError):
         await answers(database)
     await database.close()
+
+
+async def test_a_process_whose_connection_broke_lives_on(database):
+    liveness = Liveness(database)
+    try:
+        owner = await liveness.assert_alive()
+        async with database.session() as session:
+            killed = await session.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks "
+                    "WHERE locktype = 'advisory' AND classid = :locks AND objid = :owner"
+                ),
+                {"locks": OWNER_LOCKS, "owner": owner},
+            )
+            assert killed.scalars().all() == [True]
+        assert await liveness.assert_alive() == owner
+        async with database.session() as session:
+            held = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :owner")
+            assert await session.scalar(held, {"owner": owner}) == 1
+    finally:
+        await liveness.close()

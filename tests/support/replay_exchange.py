@@ -117,6 +117,7 @@ class Exchange:
             "first_request": self._first,
             "last_request": self._last,
             "repeated": len(again),
+            "pages_again": sum(again.values()) - len(again),
             "repeats": [[*key, times] for key, times in list(again.items())[:_SHOWN]],
             "peak": self.limiter.asked.most,
         }

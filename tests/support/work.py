@@ -54,7 +54,7 @@ class Hands:
 
     async def _do(self, job: Job) -> str:
         try:
-            await self._worker._attempt(JobKind(job.entrypoint.split(":")[0]), job)
+            await self._worker._attempt(JobKind(job.entrypoint.split(":")[0]), lambda: False, job)
         except RetryRequested as again:
             await self._queue.retry_job(job, again.delay, None)
             return "again"

@@ -158,6 +158,40 @@ async def test_what_cannot_pass_is_reported_at_once(status, kind):
     assert len(net.requests) == 1
 
 
+PAGE = httpx2.Response(
+    200, content=b" <!doctype HTML><p>wait", headers={"content-type": "text/html; charset=x"}
+)
+HALF = httpx2.Response(200, content=b"[[1,2],[3", headers={"content-type": "application/json;charset=UTF-8"})
+
+
+@pytest.mark.parametrize("broken", [PAGE, HALF])
+async def test_half_a_json_and_a_web_page_are_asked_again(broken):
+    net = Net(broken, httpx2.Response(200, json=[1]))
+    assert (await net.get()).body == b"[1]"
+    assert len(net.sleeps) == 1
+    lasting = Net(broken)
+    answer = await lasting.get(limits=Limits(attempts=3))
+    assert (answer.body, len(lasting.requests)) == (broken.content, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/csv", b"a,b"),
+        ("text/html", b"a,b"),
+        ("application/json", b""),
+        ("application/json", b'"words"'),
+        ("application/json", b' {"a": 1}\n'),
+        ("application/vnd.x+json", b"[]"),
+        ("", b"{"),
+    ],
+)
+async def test_what_may_be_whole_is_taken_for_whole(kind, body):
+    net = Net(httpx2.Response(200, content=body, headers={"content-type": kind}))
+    assert (await net.get()).body == body
+    assert len(net.requests) == 1
+
+
 async def test_waits_grow_and_end():
     net = Net(httpx2.Response(502, content=b"<html>bad gateway</html>"))
     error = await net.failure(ProviderUnavailable, limits=Limits(attempts=6))

@@ -108,7 +108,7 @@ class Database:
             ConcurrentChange: another transaction was in the way; repeating is safe.
 
         """
-        with _in_our_words():
+        with in_our_words():
             async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
 
@@ -120,7 +120,7 @@ class Database:
             DatabaseUnavailable: the server does not answer, or stopped answering.
 
         """
-        with _in_our_words():
+        with in_our_words():
             async with self.engine.connect() as connection:
                 yield connection
 
@@ -132,7 +132,7 @@ class Database:
             DatabaseUnavailable: the server does not answer, or stopped answering.
 
         """
-        with _in_our_words():
+        with in_our_words():
             async with self._creating_readers:
                 if self._readers is None:
                     self._readers = await asyncpg.create_pool(
@@ -156,7 +156,7 @@ class Database:
             DatabaseUnavailable: the server does not answer.
 
         """
-        with _in_our_words():
+        with in_our_words():
             connection = await self._greet()
             await _set(connection, _SETTINGS | {"application_name": name})
             return connection
@@ -208,7 +208,7 @@ _IN_THE_WAY = (
 
 
 @contextmanager
-def _in_our_words() -> Iterator[None]:
+def in_our_words() -> Iterator[None]:
     """Say what drivers and pools raise in the errors of this program; leave everything else."""
     try:
         yield

@@ -16,6 +16,7 @@ from market_data.core.exceptions import (
 )
 
 _EXCERPT = 300
+_CLOSING = {b"{": b"}", b"[": b"]"}
 _SECONDS = re.compile(r"\d{1,9}(\.\d+)?")
 
 
@@ -60,6 +61,21 @@ class Answer:
     def temporary(self) -> bool:
         """Whether asking again soon may help. 418 is a ban: asking again prolongs it."""
         return self.status in {408, 429} or self.status >= 500
+
+    @property
+    def broken(self) -> bool:
+        """Whether it calls itself a success and is half a JSON, or the web page of something in between.
+
+        Both pass: proxies and caches show a page while they cannot reach the vendor, and cut answers short.
+        """
+        if self.status >= 300:
+            return False
+        body = self.body.strip()
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind.endswith("json"):
+            closing = _CLOSING.get(body[:1])
+            return closing is not None and not body.endswith(closing)
+        return kind == "text/html" and body[:14].lower().startswith((b"<!doctype html", b"<html"))
 
 
 Explain = Callable[[Answer], ProviderError | None]

@@ -134,9 +134,10 @@ class HttpClient:
     ) -> Answer:
         """Ask for `path` (with leading slash, already quoted) under the base URL; what returns is 2xx.
 
-        Connection and read errors, cut-off bodies, 408, 429 and 5xx are repeated after jittered exponential
-        waits or the vendor's own Retry-After. A pause the vendor asks for is one for everybody of this pace.
-        `explain` may name a better error than the status alone.
+        Connection and read errors, cut-off bodies, broken answers, 408, 429 and 5xx are repeated after
+        jittered exponential waits or the vendor's own Retry-After. A pause the vendor asks for is one for
+        everybody of this pace. `explain` may name a better error than the status alone. An answer that stays
+        broken is returned: whoever knows the format says best what is wrong with it.
 
         Raises:
             ProviderAuthError: 401, 403.
@@ -179,7 +180,7 @@ class HttpClient:
 
         patiently = AsyncRetrying(
             sleep=rest,
-            retry=retry_if_result(lambda outcome: isinstance(outcome, _Failure) and outcome.again),
+            retry=retry_if_result(_is_passing),
             wait=self._wait,
             stop=enough,
             before_sleep=self._tell_others,
@@ -273,6 +274,11 @@ class HttpClient:
 
     def _malformed(self, why: str) -> _Failure:
         return _Failure(MalformedAnswer(self.name, self.redact(why)))
+
+
+def _is_passing(outcome: Answer | _Failure) -> bool:
+    """Whether what went wrong may be over when it is asked again."""
+    return outcome.again if isinstance(outcome, _Failure) else outcome.broken
 
 
 def _outcome(state: RetryCallState) -> Answer | _Failure:

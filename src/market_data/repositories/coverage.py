@@ -36,10 +36,13 @@ _WITHIN = """
 
 def _breaks_sql(table: str) -> str:
     return f"""
-        SELECT ended, next FROM (
-            SELECT bar_end(ts, $2) AS ended, lead(ts, 1, $4::timestamptz) OVER (ORDER BY ts) AS next
+        SELECT bar_end(ts, $2), next FROM (
+            SELECT ts, lead(ts) OVER (ORDER BY ts) AS next
             FROM {table} WHERE series_id = $1 AND ts >= $3 AND ts < $4
-        ) b WHERE next > ended ORDER BY ended
+        ) b WHERE next - ts > $5  -- cheap, and no month is longer
+        UNION ALL
+        SELECT bar_end(max(ts), $2), $4 FROM {table} WHERE series_id = $1 AND ts >= $3 AND ts < $4
+        ORDER BY 1
         """  # noqa: S608 # our own table
 
 
@@ -83,8 +86,8 @@ class CoverageRepository:
         if first is None:
             return [span]
         lead = [Span(span.start, first)] if span.start < first else []
-        rows = await raw.fetch(_BREAKS[interval], series_id, str(interval), *span)
-        return lead + [Span(*row) for row in rows]
+        rows = await raw.fetch(_BREAKS[interval], series_id, str(interval), *span, interval.duration)
+        return lead + [Span(*row) for row in rows if row[0] < row[1]]
 
     async def _replace(self, series_id: int, state: Answer, within: Span, spans: Sequence[Span]) -> None:
         """Let these spans be all that a state has within a span; neighbours that touch are merged."""

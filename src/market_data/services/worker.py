@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -120,6 +121,8 @@ class Worker:
         connection = await self._database.connect("market-data worker")
         try:
             manager = QueueManager(queue_of(connection), QUEUE_SETTINGS.channel)
+            # Without its connection it can neither keep its jobs nor end them: others take them over.
+            connection.add_termination_listener(lambda *_: manager.shutdown.set())
             self._register(manager)
             self._manager = manager
             await manager.run(
@@ -145,24 +148,24 @@ class Worker:
     def _take(self, manager: QueueManager, kind: JobKind, provider: str | None, at_once: int) -> None:
         manager.entrypoint(
             entrypoint(kind, provider), concurrency_limit=at_once, accepts_context=True, on_failure="hold"
-        )(partial(self._do, kind))
+        )(partial(self._do, kind, manager.shutdown.is_set))
 
-    async def _do(self, kind: JobKind, job: Job, context: Context) -> None:
+    async def _do(self, kind: JobKind, stopping: Callable[[], bool], job: Job, context: Context) -> None:
         """Do a job; cancelled by somebody it is over, cut short by the end of this worker it goes back."""
         with context.cancellation, CancelScope() as scope:
             self._scopes.add(scope)
             try:
-                await self._attempt(kind, job)
+                await self._attempt(kind, stopping, job)
             finally:
                 self._scopes.discard(scope)
         if scope.cancelled_caught and not context.cancellation.cancel_called:
             raise RetryRequested(delay=timedelta(0))
 
-    async def _attempt(self, kind: JobKind, job: Job) -> None:
+    async def _attempt(self, kind: JobKind, stopping: Callable[[], bool], job: Job) -> None:
         """Do a job, and tell the queue what is to become of it."""
         last = job.attempts + 1 >= self._patience.attempts
         parameters = msgspec.json.decode(job.payload or b"{}")
-        attempt = Attempt(job.id, kind, parameters, last, self._stopping.is_set)
+        attempt = Attempt(job.id, kind, parameters, last, stopping)
         again: timedelta | None = None
         with structlog.contextvars.bound_contextvars(job_id=job.id, kind=kind):
             try:
