@@ -14,7 +14,7 @@ from market_data.api.direct import DirectPrices
 from market_data.api.frames import FrameCache
 from market_data.api.head import HeadAsGet
 from market_data.api.responder import PriceResponder
-from market_data.api.routes import health, ingestions, instruments, prices, providers, series
+from market_data.api.routes import health, ingestions, instruments, metrics, prices, providers, series
 from market_data.core import logging
 from market_data.core.config import Settings, get_settings
 from market_data.core.exceptions import ConfigurationError
@@ -23,6 +23,7 @@ from market_data.db.session import Database
 from market_data.services.aggregates import BackgroundAggregates
 from market_data.services.ingestion import IngestionService
 from market_data.services.market_price import MarketPriceService
+from market_data.services.metric import MetricService
 from market_data.services.run import RunService
 from market_data.services.sealing import BackgroundSealing
 from market_data.services.upload import UploadService
@@ -49,6 +50,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.frames = FrameCache(memory)
     app.state.responder = PriceResponder(app.state.prices, app.state.frames)
     app.state.uploads = UploadService(database, liveness)
+    app.state.metrics = MetricService(database, timedelta(seconds=settings.worker_timeout_seconds))
     try:
         interrupted = await RunService(database).interrupt_dead()
         if interrupted:
@@ -79,15 +81,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.include_router(health.router)
+    app.include_router(metrics.router)
     for module in (instruments, series, prices, ingestions, providers):
         app.include_router(module.router, prefix=settings.api_prefix)
     documentation.install(app)
     bulk = f"{settings.api_prefix}/prices"
     app.add_middleware(BodyLimit, bulk_path=bulk, bulk_bytes=settings.max_body_bytes)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(
-        DirectPrices, routes={settings.api_prefix + path: how for path, how in prices.DIRECT.items()}
-    )
+    direct = {settings.api_prefix + path: how for path, how in prices.DIRECT.items()}
+    app.add_middleware(DirectPrices, routes=direct)
     problems.install(app)
-    app.add_middleware(RequestContext)  # the outermost: the last one added
+    names = {path: path.removeprefix(settings.api_prefix) for path in direct}
+    names |= {path: path for path in ("/openapi.json", "/docs")}
+    app.add_middleware(RequestContext, names=names)  # the outermost: the last one added
     return app

@@ -16,6 +16,7 @@ from market_data.schemas.price_query import PageToken, Symbols
 from market_data.services.ingestion import IngestionService
 from market_data.services.instrument import InstrumentService
 from market_data.services.market_price import MarketPriceService
+from market_data.services.metric import MetricService
 from market_data.services.run import RunService
 from market_data.services.series import SeriesService
 from market_data.services.upload import UploadService
@@ -54,6 +55,11 @@ async def _ingestions(request: Request) -> IngestionService:
     return service
 
 
+async def _metrics(request: Request) -> MetricService:
+    service: MetricService = request.app.state.metrics
+    return service
+
+
 async def _uploads(request: Request) -> UploadService:
     service: UploadService = request.app.state.uploads
     return service
@@ -65,6 +71,7 @@ Prices = Annotated[MarketPriceService, Depends(_prices)]
 Runs = Annotated[RunService, Depends(_runs)]
 Ingestions = Annotated[IngestionService, Depends(_ingestions)]
 Uploads = Annotated[UploadService, Depends(_uploads)]
+MetricsDep = Annotated[MetricService, Depends(_metrics)]
 
 ListLimit = Annotated[int, Query(ge=1, le=LIST_MAX, description="Items on a page.")]
 PageTokenQuery = Annotated[PageToken, Query()]

@@ -17,6 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from tenacity.wait import wait_random_exponential
 
 from market_data import __version__
+from market_data.core import metrics
 from market_data.core.exceptions import (
     MalformedAnswer,
     ProviderError,
@@ -161,12 +162,17 @@ class HttpClient:
 
         async def rest(seconds: float) -> None:
             nonlocal deadline
+            metrics.provider_retried(self.name)
             log.info("provider_retry", provider=self.name, path=self.redact(url.path), wait=round(seconds, 2))
             await self._sleep(seconds)
             deadline += await self._turn()
 
         async def attempt() -> Answer | _Failure:
-            return await self._attempt(url, headers, explain, max(deadline - self._clock(), 0.001))
+            begun = self._clock()
+            outcome = await self._attempt(url, headers, explain, max(deadline - begun, 0.001))
+            kind = outcome.error.kind if isinstance(outcome, _Failure) else "ok"
+            metrics.provider_answered(self.name, kind, self._clock() - begun)
+            return outcome
 
         patiently = AsyncRetrying(
             sleep=rest,

@@ -2,10 +2,13 @@
 
 import asyncio
 import math
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
@@ -14,6 +17,7 @@ from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Context, Job
 
+from market_data.core import metrics
 from market_data.core.config import Settings
 from market_data.core.exceptions import (
     ConcurrentChange,
@@ -23,7 +27,8 @@ from market_data.core.exceptions import (
     ProviderRateLimited,
     ProviderUnavailable,
 )
-from market_data.core.vocabulary import JobKind
+from market_data.core.logging import mark_told
+from market_data.core.vocabulary import JobKind, JobOutcome
 from market_data.db.liveness import Liveness
 from market_data.db.queue import QUEUE_SETTINGS, queue_of
 from market_data.db.session import Database
@@ -35,6 +40,9 @@ from market_data.services.scheduler import Scheduler
 _TEMPORARY = (ProviderUnavailable, MalformedAnswer, ConcurrentChange, DatabaseUnavailable)
 _LATENCY = 2.0
 """Seconds an answer may take: so many requests of a provider can be under way, and more would only wait."""
+
+_NAMED = ("run_id", "subscription_id", "series_id", "request_id")
+"""Parameters of jobs that log lines carry."""
 
 _GRACE = 10.0
 """Seconds a worker that is stopped has to finish what is under way."""
@@ -143,43 +151,60 @@ class Worker:
     def _take(self, manager: QueueManager, kind: JobKind, provider: str | None, at_once: int) -> None:
         manager.entrypoint(
             entrypoint(kind, provider), concurrency_limit=at_once, accepts_context=True, on_failure="hold"
-        )(partial(self._do, kind))
+        )(partial(self._do, kind, provider))
 
-    async def _do(self, kind: JobKind, job: Job, context: Context) -> None:
+    async def _do(self, kind: JobKind, provider: str | None, job: Job, context: Context) -> None:
         """Do a job; cancelled by somebody it is over, cut short by the end of this worker it goes back."""
-        with context.cancellation, CancelScope() as scope:
-            self._scopes.add(scope)
-            try:
-                await self._attempt(kind, job)
-            finally:
-                self._scopes.discard(scope)
-        if scope.cancelled_caught and not context.cancellation.cancel_called:
-            raise RetryRequested(delay=timedelta(0))
+        begun, outcome, again = time.monotonic(), JobOutcome.CANCELLED, None
+        try:
+            with context.cancellation, CancelScope() as scope:
+                self._scopes.add(scope)
+                try:
+                    outcome, again = await self._attempt(kind, provider, job)
+                finally:
+                    self._scopes.discard(scope)
+            if scope.cancelled_caught and not context.cancellation.cancel_called:
+                outcome, again = JobOutcome.INTERRUPTED, timedelta(0)
+        except Exception as error:
+            outcome = JobOutcome.FAILED
+            mark_told(error)
+            raise
+        finally:
+            metrics.job_ended(kind, provider, outcome, time.monotonic() - begun)
+        if again is not None:
+            raise RetryRequested(delay=again)
 
-    async def _attempt(self, kind: JobKind, job: Job) -> None:
-        """Do a job, and tell the queue what is to become of it."""
+    async def _attempt(
+        self, kind: JobKind, provider: str | None, job: Job
+    ) -> tuple[JobOutcome, timedelta | None]:
+        """Do a job; return how it ended and, where something is left, when it is done again.
+
+        Every error that is raised has been logged.
+        """
         last = job.attempts + 1 >= self._patience.attempts
         parameters = msgspec.json.decode(job.payload or b"{}")
         attempt = Attempt(job.id, kind, parameters, last, self._stopping.is_set)
-        again: timedelta | None = None
-        with structlog.contextvars.bound_contextvars(job_id=job.id, kind=kind):
+        with structlog.contextvars.bound_contextvars(job_id=job.id, kind=kind, **_told(provider, parameters)):
             try:
-                if await self._runner.run(attempt):
-                    again = timedelta(0)
+                more = await self._runner.run(attempt)
             except ProviderRateLimited as error:
                 again = timedelta(seconds=error.retry_after or 60)
                 _log.info("job put off", error=str(error), seconds=again.total_seconds())
+                return JobOutcome.PUT_OFF, again
             except _TEMPORARY as error:
                 if last:
                     _log.error("job given up", error=str(error), attempts=job.attempts + 1)
                     raise
                 again = self._patience.pause(job.attempts)
                 _log.warning("job failed, it is tried again", error=str(error), seconds=again.total_seconds())
+                return JobOutcome.RETRIED, again
             except MarketDataError as error:
                 _log.error("job given up", error=str(error))
                 raise
-        if again is not None:
-            raise RetryRequested(delay=again)
+            except Exception:
+                _log.exception("job given up: unexpected error")
+                raise
+        return (JobOutcome.CONTINUED, timedelta(0)) if more else (JobOutcome.DONE, None)
 
     async def _schedule(self) -> None:
         while self._scheduler is not None:
@@ -192,6 +217,12 @@ class Worker:
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
+
+
+def _told(provider: str | None, parameters: Mapping[str, Any]) -> dict[str, object]:
+    """Return what every log line of a job names, as far as it is known before the work begins."""
+    known = {"provider": provider, **{name: parameters.get(name) for name in _NAMED}}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 class BackgroundWorker:
