@@ -15,6 +15,7 @@ from sqlalchemy import text
 from market_data.core.config import Settings
 from market_data.db import migrations
 from market_data.db.base import Base
+from market_data.db.queue import SCHEMA
 from market_data.db.session import Database
 from market_data.main import create_app
 from tests.homes.home import Homes
@@ -99,6 +100,7 @@ async def database(migrated: Database) -> Database:
     tables = ", ".join(Base.metadata.tables)
     async with migrated.engine.begin() as connection:
         await connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        await connection.execute(text(f"TRUNCATE {SCHEMA}.pgqueuer, {SCHEMA}.pgqueuer_log RESTART IDENTITY"))
     return migrated
 
 

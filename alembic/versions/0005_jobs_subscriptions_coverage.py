@@ -88,6 +88,16 @@ SCHEDULES = (
 )
 
 
+MEASURED = "'ingestion_run', 'rejection'"
+MEASURED_TOO = f"{MEASURED}, 'coverage', 'subscription', 'schedule', 'calendar_override', 'provider_budget', 'provider_quota'"
+
+
+def _measure(before: str, after: str) -> None:
+    """Have v_storage tell the size of other tables."""
+    told = op.get_bind().scalar(sa.text("SELECT pg_get_functiondef('storage()'::regprocedure)"))
+    op.get_bind().exec_driver_sql(told.replace(before, after))
+
+
 def _for_reader(statement: str) -> None:
     """Run only where the role exists."""
     op.execute(
@@ -108,6 +118,7 @@ def upgrade() -> None:
     _for_reader(f"GRANT SELECT ON {', '.join(VIEWS)} TO market_data_reader")
     for index, comment in INDEXES.items():
         op.execute(f"COMMENT ON INDEX {index} IS '{comment}'")
+    _measure(MEASURED, MEASURED_TOO)
     for name, task, cron in SCHEDULES:
         op.execute(
             "INSERT INTO schedule (name, task, cron, due_at) "
@@ -459,6 +470,7 @@ def _add_columns() -> None:
 
 def downgrade() -> None:
     """Drop what upgrade made, with whatever waits in the queue."""
+    _measure(MEASURED_TOO, MEASURED)
     for view in reversed(VIEWS):
         op.execute(f"DROP VIEW {view}")
     op.execute(f"DROP SCHEMA {SCHEMA} CASCADE")

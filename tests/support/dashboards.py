@@ -15,9 +15,13 @@ from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from market_data.core.config import Settings
+from market_data.core.interval import Interval
 from market_data.db.session import Database
 from market_data.main import create_app
+from market_data.repositories.provider_budget import ProviderBudgetRepository
 from market_data.services.sample import ingest_sample
+from market_data.services.scheduler import Scheduler
+from market_data.services.subscription import SubscriptionRequest, SubscriptionService
 from tests.support.api import add_instrument, post_rows, row, store
 from tests.support.grafana import Choice, Dashboard, Window
 
@@ -71,7 +75,12 @@ def minute(place: int) -> dict[str, object]:
 async def api(database: Database) -> AsyncIterator[httpx2.AsyncClient]:
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     settings = Settings.model_construct(
-        **{**defaults, "database_url": SecretStr(database.url), "log_level": "WARNING"}
+        **{
+            **defaults,
+            "database_url": SecretStr(database.url),
+            "log_level": "WARNING",
+            "jobs_at_once": 0,
+        }
     )
     application = create_app(settings)
     async with application.router.lifespan_context(application):
@@ -83,6 +92,7 @@ async def api(database: Database) -> AsyncIterator[httpx2.AsyncClient]:
 async def fill(database: Database) -> None:
     """Store the sample, minutes of a coin, a symbol with quotes, rates below zero, a run with refusals."""
     await ingest_sample(database, lambda _: None)
+    await _keep(database)
     async with api(database) as client:
         await add_instrument(client, "COIN", exchange="BINANCE", asset_class="crypto", currency="USDT")
         await add_instrument(client, QUOTED)
@@ -94,6 +104,17 @@ async def fill(database: Database) -> None:
         broken = [row("2012-07-02", 5.0, high=4.0), row("2012-07-03", 5.0, low=6.0), row("2012-07-04", 5.0)]
         answer = await post_rows(client, broken, symbol=QUOTED, interval="1d", source="mine", basis="split")
         assert answer.json()["rejected"] == 2, answer.text
+
+
+async def _keep(database: Database) -> None:
+    """Subscribe to a rate, have it wait in the queue, and take a turn at its provider."""
+    since = datetime(2024, 1, 1, tzinfo=UTC)
+    await SubscriptionService(database).subscribe(
+        SubscriptionRequest(provider="ecb", symbols=["EURUSD"], intervals=[Interval.D1], since=since)
+    )
+    await Scheduler(database).tick()
+    async with database.session() as session:
+        await ProviderBudgetRepository(session).hold("ecb", timedelta(0))
 
 
 @asynccontextmanager

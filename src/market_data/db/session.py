@@ -147,8 +147,10 @@ class Database:
             async with self._readers.acquire() as connection:
                 yield connection
 
-    async def connect(self) -> Raw:
+    async def connect(self, name: str = _GREETING["application_name"]) -> Raw:
         """Open a connection of its own, for work that outlasts transactions; the caller closes it.
+
+        `name` is what `pg_stat_activity` calls it.
 
         Raises:
             DatabaseUnavailable: the server does not answer.
@@ -156,7 +158,7 @@ class Database:
         """
         with _in_our_words():
             connection = await self._greet()
-            await _set(connection, _SETTINGS)
+            await _set(connection, _SETTINGS | {"application_name": name})
             return connection
 
     async def _greet(self) -> Raw:

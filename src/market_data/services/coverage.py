@@ -3,11 +3,13 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+
+import numpy as np
 
 from market_data.core import clock
 from market_data.core.exceptions import ProviderNotFound
-from market_data.core.interval import Alignment, Interval
+from market_data.core.interval import Alignment, Interval, aware, stamp
 from market_data.core.spans import Span, intersect, runs_of, subtract, union
 from market_data.core.trading import TradingCalendar
 from market_data.core.vocabulary import CoverageState
@@ -19,7 +21,7 @@ from market_data.repositories.instrument import InstrumentRepository
 from market_data.repositories.series import SeriesRepository
 from market_data.repositories.subscription import SubscriptionRepository
 from market_data.services.calendars import CalendarService
-from market_data.services.planning import final_until
+from market_data.services.planning import final_of
 
 _EVER = Span(datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 
@@ -135,18 +137,21 @@ class CoverageService:
             series = await SeriesRepository(session).get(series_id)
             instrument = await InstrumentRepository(session).get(series.instrument_id)
             subscription = await SubscriptionRepository(session).find_by_series(series_id)
-            interval = Interval(series.interval)
+        calendar = await self._calendars.of(instrument, Interval(series.interval))
+        final = _final(series, instrument, calendar) if subscription is not None else None
+        async with self._database.session() as session:
             answered = await CoverageRepository(session).spans(series_id, Answer.ANSWERED, *_EVER)
-            watermark = answered[-1].end if answered else None
-            known_until = _final(series, instrument, subscription)
-            window = _window(series, answered, subscription, known_until)
-            window = Span(max(window.start, start or window.start), min(window.end, end or window.end))
+            whole = _window(series, answered, subscription, final)
+            window = Span(max(whole.start, start or whole.start), min(whole.end, end or whole.end))
             known = await _evidence(session, series, window, answered) if window.start < window.end else None
-        calendar = await self._calendars.of(instrument, interval)
-        stretches = classify(known, interval, calendar, _alignment(series.source)) if known else []
-        if subscription is not None and known_until < min(now := clock.now(), end or now):
-            room = calendar.count(interval, known_until, now, _alignment(series.source))
-            stretches += [Stretch(CoverageState.NOT_YET, known_until, now, room)] if room else []
+        alignment = _alignment(series.source)
+        stretches = classify(known, Interval(series.interval), calendar, alignment) if known else []
+        if final is not None:
+            now = clock.now()
+            ahead = Span(max(final, start or final), min(now, end or now))
+            room = calendar.count(Interval(series.interval), *ahead, alignment)
+            stretches += [Stretch(CoverageState.NOT_YET, *ahead, room)] if room else []
+        watermark = answered[-1].end if answered else None
         return SeriesCoverage(series, instrument, calendar, watermark, tuple(stretches))
 
 
@@ -157,28 +162,25 @@ def _alignment(source: str) -> Alignment:
         return Alignment.UTC
 
 
-def _final(series: Series, instrument: Instrument, subscription: Subscription | None) -> datetime:
-    """Return up to where bars are to be expected: of what nobody keeps up to date, as far as it goes."""
-    interval = Interval(series.interval)
-    if subscription is None:
-        last = series.last_ts
-        return _EVER.start if last is None else interval.ceil_instant(last + timedelta(microseconds=1))
+def _final(series: Series, instrument: Instrument, calendar: TradingCalendar) -> datetime:
+    """Return up to where a subscription expects bars."""
     spec = find_provider(series.source).spec
     timezone = spec.timezone or instrument.timezone
-    return final_until(interval, clock.now() - spec.settling, timezone, spec.alignment)
+    return final_of(spec, Interval(series.interval), clock.now(), timezone, calendar)
 
 
 def _window(
-    series: Series, answered: Sequence[Span], subscription: Subscription | None, final: datetime
+    series: Series, answered: Sequence[Span], subscription: Subscription | None, final: datetime | None
 ) -> Span:
-    interval = Interval(series.interval)
-    starts = [one for one in (series.first_ts, answered[0].start if answered else None) if one is not None]
-    ends = [final, *(one.end for one in answered[-1:])]
-    if series.last_ts is not None:
-        ends.append(interval.ceil_instant(series.last_ts + timedelta(microseconds=1)))
-    if subscription is not None:
-        starts.append(interval.ceil_instant(subscription.since))
-    return Span(min(starts, default=final), max(ends))
+    """Return what there is something to say of; what nobody keeps up to date goes as far as its bars."""
+    starts, ends = [one.start for one in answered[:1]], [one.end for one in answered[-1:]]
+    if series.first_ts is not None and series.last_ts is not None:
+        starts.append(series.first_ts)
+        ends.append(aware(Interval(series.interval).end(np.array([stamp(series.last_ts)]))[0]))
+    if subscription is not None and final is not None:
+        starts.append(Interval(series.interval).floor_instant(subscription.since))
+        ends.append(final)
+    return Span(min(starts, default=_EVER.start), max(ends, default=_EVER.start))
 
 
 async def _evidence(session: Session, series: Series, window: Span, answered: Sequence[Span]) -> Evidence:

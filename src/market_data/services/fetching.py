@@ -22,7 +22,7 @@ from market_data.etl.transformers.rules import Rules
 from market_data.repositories.market_price_writer import SeriesKey
 from market_data.services.ahead import ahead
 from market_data.services.listing import settle_listing
-from market_data.services.planning import final_until
+from market_data.services.planning import final_until, grid_of
 from market_data.services.recorder import RunRecorder
 
 BATCH_ROWS = 20_000
@@ -161,7 +161,8 @@ class Fetcher:
         if not wanted.interval.is_intraday and final_days_until is not None:
             final = max(final, final_days_until)
         end = min([final, *seen.unfinished, *([wanted.end] if wanted.end else [])])
-        start, end = wanted.interval.ceil_instant(start), wanted.interval.ceil_instant(end)
+        grid = grid_of(wanted.interval, spec.alignment)
+        start, end = grid.ceil_instant(start), grid.ceil_instant(end)
         return Span(start, end) if start < end else None
 
 

@@ -35,17 +35,38 @@ def final_until(
     if not interval.is_intraday:
         local = settled.astimezone(ZoneInfo(timezone)).replace(tzinfo=UTC)
         return interval.floor_instant(local)
-    grid = interval
-    if alignment is Alignment.SESSION and interval.duration > Interval.M15.duration:
-        grid = Interval.M15
+    grid = grid_of(interval, alignment)
     return grid.floor_instant(settled - interval.duration) + grid.duration
+
+
+def grid_of(interval: Interval, alignment: Alignment) -> Interval:
+    """Return on multiples of what bars may start; see `Interval.aligned`."""
+    by_session = alignment is Alignment.SESSION and interval.is_intraday
+    return Interval.M15 if by_session and interval.duration > Interval.M15.duration else interval
+
+
+def days_final_until(
+    interval: Interval, settled: datetime, calendar: TradingCalendar | None
+) -> datetime | None:
+    """Return the start of the first day whose session is not over, where sessions are known and matter."""
+    return None if interval.is_intraday or calendar is None else calendar.days_closed_until(settled)
+
+
+def final_of(
+    spec: ProviderSpec, interval: Interval, now: datetime, timezone: str, calendar: TradingCalendar | None
+) -> datetime:
+    """Return the start of the first bar of a provider that is not final, by the clock or by its session."""
+    settled = now - spec.settling
+    by_clock = final_until(interval, settled, timezone, spec.alignment)
+    days = days_final_until(interval, settled, calendar)
+    return by_clock if days is None else max(by_clock, interval.floor_instant(days))
 
 
 def wanted_span(spec: ProviderSpec, interval: Interval, since: datetime, final: datetime) -> Span:
     """Return what a subscription wants that its provider can still have; empty when its end is its start."""
     depth = spec.history.get(interval)
     start = since if depth is None else max(since, final - depth)
-    return Span(min(interval.ceil_instant(start), final), final)
+    return Span(min(grid_of(interval, spec.alignment).ceil_instant(start), final), final)
 
 
 def chunk_length(spec: ProviderSpec, interval: Interval) -> timedelta:

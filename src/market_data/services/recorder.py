@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from market_data.core import metrics
+from market_data.core import clock, metrics
 from market_data.core.bars import Bars
 from market_data.core.exceptions import MarketDataError
 from market_data.core.spans import Span
@@ -52,13 +52,21 @@ class RunRecorder:
         source: str,
         parameters: Mapping[str, Any],
         status: RunStatus = RunStatus.QUEUED,
-        **columns: int | None,
+        *,
+        job_id: int | None = None,
+        subscription_id: int | None = None,
     ) -> "RunRecorder":
-        """Record that something was asked for; `columns` are job_id and subscription_id, where there are."""
+        """Record that something was asked for."""
         owner = await liveness.assert_alive()
         async with database.session() as session:
             run = IngestionRun(
-                source=source, status=status, parameters=dict(parameters), owner=owner, **columns
+                source=source,
+                status=status,
+                parameters=dict(parameters),
+                owner=owner,
+                created_at=clock.now(),
+                job_id=job_id,
+                subscription_id=subscription_id,
             )
             created = await IngestionRunRepository(session).create(run)
         return cls(database, created.id, source)

@@ -21,7 +21,7 @@ from market_data.services.coverage import CoverageService, SeriesCoverage
 from market_data.services.fetching import Fetcher
 from market_data.services.ingestion import IngestionService, IngestRequest, OpenClient
 from market_data.services.pacing import open_shared
-from market_data.services.planning import chunk_length, final_until, wanted_span
+from market_data.services.planning import chunk_length, days_final_until, final_of, wanted_span
 from market_data.services.recorder import RunRecorder
 
 _log = structlog.get_logger(__name__)
@@ -48,9 +48,7 @@ class RepairService:
         """
         found = await self._coverage.of(series_id)
         spec, symbol = await self._asked(found, found.series.source)
-        ranges = repairs(
-            [Span(one.start, one.end) for one in found.gaps], spec, Interval(found.series.interval)
-        )
+        ranges = repairs(found, spec)
         if not ranges:
             return None
         parameters = _request(spec, symbol, found, ranges).parameters() | {"repair": True}
@@ -58,18 +56,14 @@ class RepairService:
             self._database, self._liveness, spec.name, parameters, job_id=job_id
         )
         await recorder.start()
+        interval = Interval(found.series.interval)
+        days = days_final_until(interval, clock.now() - spec.settling, found.calendar)
         async with recorder.recorded(), self._open_client(spec.name) as client:
             await recorder.expect(sum(one.bars for one in found.gaps))
             fetcher = Fetcher(client, recorder, found.instrument.exchange)
-            for span in ranges:
-                await fetcher.fetch(
-                    BarRequest(
-                        symbol=symbol,
-                        interval=Interval(found.series.interval),
-                        start=span.start,
-                        end=span.end,
-                    )
-                )
+            for start, end in ranges:
+                wanted = BarRequest(symbol=symbol, interval=interval, start=start, end=end)
+                await fetcher.fetch(wanted, days)
         rejected = recorder.counts["rejected"]
         return await recorder.finish(RunStatus.PARTIAL if rejected else RunStatus.SUCCEEDED)
 
@@ -84,9 +78,7 @@ class RepairService:
         """
         found = await self._coverage.of(series_id)
         spec, symbol = await self._asked(found, provider)
-        ranges = repairs(
-            [Span(one.start, one.end) for one in found.gaps], spec, Interval(found.series.interval)
-        )
+        ranges = repairs(found, spec)
         return await self._ingestions.submit(_request(spec, symbol, found, ranges)) if ranges else None
 
     async def _asked(self, found: SeriesCoverage, provider: str) -> tuple[ProviderSpec, str]:
@@ -110,10 +102,12 @@ class RepairService:
         return spec, symbol
 
 
-def repairs(gaps: Sequence[Span], spec: ProviderSpec, interval: Interval) -> list[Span]:
+def repairs(found: SeriesCoverage, spec: ProviderSpec) -> list[Span]:
     """Return the ranges to ask for: gaps one answer reaches over are one, long ones are cut in chunks."""
-    settled = clock.now() - spec.settling
-    final = final_until(interval, settled, spec.timezone or "UTC", spec.alignment)
+    gaps = [Span(one.start, one.end) for one in found.gaps]
+    interval = Interval(found.series.interval)
+    timezone = spec.timezone or found.instrument.timezone
+    final = final_of(spec, interval, clock.now(), timezone, found.calendar)
     reach = (spec.page_bars or 1000) * interval.duration
     joined: list[Span] = []
     for gap in intersect(gaps, [wanted_span(spec, interval, gaps[0].start, final)]) if gaps else ():

@@ -1,8 +1,7 @@
 """Keeping a subscription up to date: plan, ask, store, note, until nothing is left that is final."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from time import monotonic
 
@@ -15,17 +14,17 @@ from market_data.core.exceptions import (
     ProviderError,
     ProviderRateLimited,
     ProviderUnavailable,
+    SymbolNotFound,
 )
 from market_data.core.interval import Interval
 from market_data.core.spans import Span, subtract, union
-from market_data.core.trading import TradingCalendar
 from market_data.core.vocabulary import RunStatus
 from market_data.db.liveness import Liveness
 from market_data.db.session import Database
-from market_data.etl.provider import BarRequest, ProviderSpec
+from market_data.etl.provider import BarRequest
 from market_data.etl.registry import find_provider
 from market_data.etl.transformers.rejection import cut
-from market_data.models import Instrument, Subscription
+from market_data.models import Subscription
 from market_data.repositories.coverage import Answer, CoverageRepository
 from market_data.repositories.ingestion_run import IngestionRunRepository
 from market_data.repositories.instrument import InstrumentRepository
@@ -38,61 +37,19 @@ from market_data.services.pacing import open_shared
 from market_data.services.planning import (
     chunk_length,
     chunk_of,
-    final_until,
     grown,
     next_look,
-    wanted_span,
 )
 from market_data.services.recorder import RunRecorder
+from market_data.services.sync_state import SyncState
 
+SHORTEST_PAUSE = timedelta(seconds=20)
+"""Between two looks at a subscription, whatever calendars and clocks say."""
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(days=1)
 """Between attempts at a subscription that fails: twice as long each time, up to this."""
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _State:
-    """What is known of a subscription while it is looked after."""
-
-    subscription: Subscription
-    spec: ProviderSpec
-    interval: Interval
-    series_id: int | None = None
-    instrument: Instrument | None = None
-    calendar: TradingCalendar | None = None
-
-    @property
-    def timezone(self) -> str:
-        """Zone in which bars of a day and longer take their dates."""
-        if self.spec.timezone is not None:
-            return self.spec.timezone
-        return self.instrument.timezone if self.instrument else "UTC"
-
-    @property
-    def settled(self) -> datetime:
-        """What ended before this is final."""
-        return clock.now() - self.spec.settling
-
-    @property
-    def final_days_until(self) -> datetime | None:
-        """Start of the first day whose session is not over, where sessions are known."""
-        if self.interval.is_intraday or self.calendar is None:
-            return None
-        return self.calendar.days_closed_until(self.settled)
-
-    @property
-    def final(self) -> datetime:
-        """Start of the first bar that is not final."""
-        by_clock = final_until(self.interval, self.settled, self.timezone, self.spec.alignment)
-        days = self.final_days_until
-        return by_clock if days is None else max(by_clock, self.interval.floor_instant(days))
-
-    @property
-    def wanted(self) -> Span:
-        """What is to be known."""
-        return wanted_span(self.spec, self.interval, self.subscription.since, self.final)
 
 
 class SyncService:
@@ -136,18 +93,18 @@ class SyncService:
                 await self._settled(state)
             return left
 
-    async def _open(self, subscription_id: int) -> _State | None:
+    async def _open(self, subscription_id: int) -> SyncState | None:
         async with self._database.session() as session:
             subscription = await SubscriptionRepository(session).find(subscription_id)
         if subscription is None or not subscription.active:
             return None
         spec = find_provider(subscription.provider).spec
-        state = _State(subscription, spec, Interval(subscription.interval))
+        state = SyncState(subscription, spec, Interval(subscription.interval))
         if subscription.series_id is not None:
             await self._know(state, subscription.series_id)
         return state
 
-    async def _know(self, state: _State, series_id: int) -> None:
+    async def _know(self, state: SyncState, series_id: int) -> None:
         """Note which series it is, and so which instrument and calendar."""
         if state.series_id == series_id:
             return
@@ -160,7 +117,7 @@ class SyncService:
         state.calendar = await self._calendars.of(state.instrument, state.interval)
 
     async def _catch_up(
-        self, state: _State, job_id: int | None, last_try: bool, stopping: Callable[[], bool]
+        self, state: SyncState, job_id: int | None, last_try: bool, stopping: Callable[[], bool]
     ) -> bool:
         chunk = await self._next(state)
         if chunk is None:
@@ -181,7 +138,9 @@ class SyncService:
                         failures.append(str(error))
                         await self._note_failure(state.series_id, chunk)
                     chunks += 1
-                    chunk = await self._next(state)
+                    asked, chunk = chunk, await self._next(state)
+                    if chunk == asked:  # its answer was not final after all: the next look will see
+                        chunk = None
             if chunks:
                 done = {"bars": recorder.stored - before, "chunks": chunks, "failed": len(failures)}
                 _log.info("sync finished", **done, seconds=round(monotonic() - begun, 2), more=bool(chunk))
@@ -190,16 +149,34 @@ class SyncService:
         await recorder.finish(status, "; ".join(failures[:10]) or None)
         return chunk is not None
 
-    async def _fetch(self, state: _State, fetcher: Fetcher, chunk: Span) -> None:
+    async def _fetch(self, state: SyncState, fetcher: Fetcher, chunk: Span) -> None:
         wanted = BarRequest(
             symbol=state.subscription.symbol, interval=state.interval, start=chunk.start, end=chunk.end
         )
-        series_id = await fetcher.fetch(wanted, state.final_days_until)
+        try:
+            series_id = await fetcher.fetch(wanted, state.final_days_until)
+        except SymbolNotFound:
+            if not await self._is_older(state, chunk):
+                raise
+            return
         if series_id is None:
             raise ProviderUnavailable(state.spec.name, f"gave no page for {wanted.symbol}")
         await self._know(state, series_id)
 
-    async def _next(self, state: _State) -> Span | None:
+    async def _is_older(self, state: SyncState, chunk: Span) -> bool:
+        """Whether a chunk lies before the first bar: there, some providers know no symbol. Then note it."""
+        if state.series_id is None:
+            return False
+        async with self._database.session() as session:
+            series = SeriesRepository(session)
+            await series.lock(state.series_id)
+            first = (await series.get(state.series_id)).first_ts
+            if first is None or chunk.end > first:
+                return False
+            await CoverageRepository(session).note_answer(state.series_id, chunk, [chunk])
+        return True
+
+    async def _next(self, state: SyncState) -> Span | None:
         """Return the chunk to ask for now."""
         wanted = state.wanted
         length = chunk_length(state.spec, state.interval)
@@ -218,7 +195,7 @@ class SyncService:
                 length = grown(length, end, await coverage.spans(state.series_id, Answer.NO_TRADE, end, tick))
         return chunk_of(left, known, length, state.interval, state.spec.overlap, wanted.start)
 
-    async def _expect(self, state: _State, recorder: RunRecorder) -> None:
+    async def _expect(self, state: SyncState, recorder: RunRecorder) -> None:
         if state.calendar is None or state.series_id is None:
             return
         async with self._database.session() as session:
@@ -227,7 +204,7 @@ class SyncService:
         alignment = state.spec.alignment
         await recorder.expect(sum(state.calendar.count(state.interval, *one, alignment) for one in left))
 
-    async def _recorder(self, state: _State, job_id: int | None) -> RunRecorder:
+    async def _recorder(self, state: SyncState, job_id: int | None) -> RunRecorder:
         """Go on with the day's run of the subscription, or begin one: minutes would make a run each."""
         subscription = state.subscription
         midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
@@ -269,7 +246,7 @@ class SyncService:
                 subscription.id, failures=failures, error=cut(str(error)), due_at=clock.now() + pause
             )
 
-    async def _settled(self, state: _State) -> None:
+    async def _settled(self, state: SyncState) -> None:
         look = next_look(
             state.interval,
             state.final,
@@ -281,5 +258,8 @@ class SyncService:
         )
         async with self._database.session() as session:
             await SubscriptionRepository(session).settle(
-                state.subscription.id, failures=0, error=None, due_at=look
+                state.subscription.id,
+                failures=0,
+                error=None,
+                due_at=max(look, clock.now() + SHORTEST_PAUSE),
             )

@@ -44,6 +44,8 @@ _LATENCY = 2.0
 _NAMED = ("run_id", "subscription_id", "series_id", "request_id")
 """Parameters of jobs that log lines carry."""
 
+_POLL = timedelta(seconds=1)
+"""Between two looks into the queue; new jobs wake a worker at once, those whose time comes do not."""
 _GRACE = 10.0
 """Seconds a worker that is stopped has to finish what is under way."""
 
@@ -123,13 +125,13 @@ class Worker:
             await asyncio.wait({task})
 
     async def _work(self) -> None:
-        connection = await self._database.connect()
+        connection = await self._database.connect("market-data worker")
         try:
             manager = QueueManager(queue_of(connection), QUEUE_SETTINGS.channel)
             self._register(manager)
             self._manager = manager
             await manager.run(
-                dequeue_timeout=timedelta(seconds=5),
+                dequeue_timeout=_POLL,
                 batch_size=max(self._slots // 2, 1),
                 max_concurrent_tasks=self._slots,
                 heartbeat_timeout=self._timeout,
@@ -165,9 +167,8 @@ class Worker:
                     self._scopes.discard(scope)
             if scope.cancelled_caught and not context.cancellation.cancel_called:
                 outcome, again = JobOutcome.INTERRUPTED, timedelta(0)
-        except Exception as error:
+        except Exception:
             outcome = JobOutcome.FAILED
-            mark_told(error)
             raise
         finally:
             metrics.job_ended(kind, provider, outcome, time.monotonic() - begun)
@@ -177,10 +178,7 @@ class Worker:
     async def _attempt(
         self, kind: JobKind, provider: str | None, job: Job
     ) -> tuple[JobOutcome, timedelta | None]:
-        """Do a job; return how it ended and, where something is left, when it is done again.
-
-        Every error that is raised has been logged.
-        """
+        """Do a job; return how it ended and, where something is left, after what time it is done again."""
         last = job.attempts + 1 >= self._patience.attempts
         parameters = msgspec.json.decode(job.payload or b"{}")
         attempt = Attempt(job.id, kind, parameters, last, self._stopping.is_set)
@@ -193,16 +191,13 @@ class Worker:
                 return JobOutcome.PUT_OFF, again
             except _TEMPORARY as error:
                 if last:
-                    _log.error("job given up", error=str(error), attempts=job.attempts + 1)
+                    _give_up(error, job)
                     raise
                 again = self._patience.pause(job.attempts)
                 _log.warning("job failed, it is tried again", error=str(error), seconds=again.total_seconds())
                 return JobOutcome.RETRIED, again
-            except MarketDataError as error:
-                _log.error("job given up", error=str(error))
-                raise
-            except Exception:
-                _log.exception("job given up: unexpected error")
+            except Exception as error:
+                _give_up(error, job)
                 raise
         return (JobOutcome.CONTINUED, timedelta(0)) if more else (JobOutcome.DONE, None)
 
@@ -223,6 +218,13 @@ def _told(provider: str | None, parameters: Mapping[str, Any]) -> dict[str, obje
     """Return what every log line of a job names, as far as it is known before the work begins."""
     known = {"provider": provider, **{name: parameters.get(name) for name in _NAMED}}
     return {name: value for name, value in known.items() if value is not None}
+
+
+def _give_up(error: Exception, job: Job) -> None:
+    """Log a failure that is final, with a traceback where nobody expected it."""
+    expected = isinstance(error, MarketDataError)
+    _log.error("job given up", error=str(error), attempts=job.attempts + 1, exc_info=None if expected else error)
+    mark_told(error)
 
 
 class BackgroundWorker:

@@ -29,7 +29,9 @@ class TradingCalendar:
         self.known = known
         """First and last day it knows; outside of them nothing is expected but the sessions of overrides."""
         self._sessions = sessions
-        self._closes = np.sort(sessions.closes)
+        order = np.argsort(sessions.closes, kind="stable")
+        self._closes = sessions.closes[order]
+        self._days_by_close = sessions.days[order]
         self._labels: dict[Interval, Stamps] = {}
         self._rows: dict[tuple[Interval, Alignment], Rows] = {}
 
@@ -68,11 +70,10 @@ class TradingCalendar:
         None where a day is over at its midnight and no sooner, as of all but exchanges, and before the first
         session.
         """
-        order = np.argsort(self._sessions.closes, kind="stable")
-        place = int(np.searchsorted(self._sessions.closes[order], stamp(instant), "right"))
+        place = int(np.searchsorted(self._closes, stamp(instant), "right"))
         if self.name not in EXCHANGES or place == 0:
             return None
-        return aware(self._sessions.days[order[place - 1]] + np.timedelta64(1, "D"))
+        return aware(self._days_by_close[place - 1] + np.timedelta64(1, "D"))
 
     def _part(self, interval: Interval, start: datetime, end: datetime) -> slice:
         low, high = np.searchsorted(self._longer(interval), np.array([stamp(start), stamp(end)]))
