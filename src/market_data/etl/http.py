@@ -230,14 +230,12 @@ class HttpClient:
             return self._unavailable(_described(exc))
         if isinstance(outcome, _Failure):
             return outcome
-        log.debug(
-            "provider_answer",
-            provider=self.name,
-            path=self.redact(url.path),
-            status=outcome.status,
-            bytes=len(outcome.body),
-            seconds=round(self._clock() - begun, 3),
-        )
+        told = {
+            "status": outcome.status,
+            "bytes": len(outcome.body),
+            "seconds": round(self._clock() - begun, 3),
+        }
+        log.debug("provider_answer", provider=self.name, path=self.redact(url.path), **told)
         if (pause := pause_of(self.name, outcome)) is not None:
             log.info("provider_pause", provider=self.name, status=outcome.status, seconds=round(pause, 2))
             await self.pace.hold(pause)

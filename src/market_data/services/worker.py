@@ -130,6 +130,8 @@ class Worker:
             manager = QueueManager(queue_of(connection), QUEUE_SETTINGS.channel)
             self._register(manager)
             self._manager = manager
+            if self._stopping.is_set():  # while it was connecting
+                return
             await manager.run(
                 dequeue_timeout=_POLL,
                 batch_size=max(self._slots // 2, 1),
@@ -223,7 +225,9 @@ def _told(provider: str | None, parameters: Mapping[str, Any]) -> dict[str, obje
 def _give_up(error: Exception, job: Job) -> None:
     """Log a failure that is final, with a traceback where nobody expected it."""
     expected = isinstance(error, MarketDataError)
-    _log.error("job given up", error=str(error), attempts=job.attempts + 1, exc_info=None if expected else error)
+    _log.error(
+        "job given up", error=str(error), attempts=job.attempts + 1, exc_info=None if expected else error
+    )
     mark_told(error)
 
 
