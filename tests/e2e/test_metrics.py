@@ -1,4 +1,4 @@
-"""Metrics of several processes: workers of the API tell what all of them counted, a worker of the queue its own."""
+"""Metrics of several processes: API workers tell what all of them counted, a worker of the queue its own."""
 
 import signal
 import urllib.request

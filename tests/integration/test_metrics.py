@@ -157,13 +157,18 @@ async def test_budgets_and_silent_workers(client, database, exchange, monkeypatc
     await ask(client)
     monkeypatch.setattr(metric, "_allowances", lambda: [("vendor", {timedelta(days=1): 25})])
     async with database.session() as session:
-        statements = [
-            "INSERT INTO provider_budget (account, next_at, blocked_until, requests) VALUES "
-            "('vendor', now(), now() + interval '1 minute', 30), ('free', now(), now() - interval '1 day', 7)",
-            "INSERT INTO provider_quota (account, seconds, started_at, used) VALUES "
-            "('vendor', 86400, now(), 20), ('vendor', 3600, now() - interval '1 day', 9)",
+        statements = (
+            """
+            INSERT INTO provider_budget (account, next_at, blocked_until, requests)
+            VALUES ('vendor', now(), now() + interval '1 minute', 30),
+                ('free', now(), now() - interval '1 day', 7)
+            """,
+            """
+            INSERT INTO provider_quota (account, seconds, started_at, used)
+            VALUES ('vendor', 86400, now(), 20), ('vendor', 3600, now() - interval '1 day', 9)
+            """,
             "UPDATE market_data_queue.pgqueuer SET status = 'picked', heartbeat = now() - interval '1 hour'",
-        ]
+        )
         for statement in statements:
             await session.execute(text(statement))
     found = await scrape(client)

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+# Ranges that were answered do not overlap: the last to start is the last to end.
 # Nothing is due where the last attempt went well, the next look is ahead and no job waits or is being done.
 _READ = text("""
     WITH one AS MATERIALIZED (
         SELECT u.id, u.provider, u.symbol, u.interval, u.failures > 0 AS failing,
             CASE WHEN u.failures = 0 AND u.due_at > now() AND j.id IS NULL THEN 0
             ELSE greatest(0, CAST(extract(epoch FROM now() - bar_end(coalesce(
-                (SELECT max(c.end_ts) FROM coverage c
-                 WHERE c.series_id = u.series_id AND c.state = 'answered'), u.since), u.interval))
+                (SELECT c.end_ts FROM coverage c WHERE c.series_id = u.series_id AND c.state = 'answered'
+                 ORDER BY c.start_ts DESC LIMIT 1), u.since), u.interval))
                 AS double precision)) END AS lag
         FROM subscription u
         LEFT JOIN market_data_queue.pgqueuer j ON j.dedupe_key = 'subscription:' || u.id

@@ -1,9 +1,8 @@
 """What Prometheus reads."""
 
 import asyncio
-from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Request, Response
 
 from market_data.api.dependencies import MetricsDep
 from market_data.api.documentation import metrics, problems
@@ -13,9 +12,8 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/metrics", response_class=Response, responses=metrics() | problems())
-async def get_metrics(
-    service: MetricsDep, accept: Annotated[str, Header(include_in_schema=False)] = ""
-) -> Response:
+async def get_metrics(request: Request, service: MetricsDep) -> Response:
     """Tell figures for Prometheus, as text or OpenMetrics; where the database is gone, those of the API."""
+    accept = request.headers.get("accept", "")
     text, media_type = await asyncio.to_thread(render, await service.read(), accept)
     return Response(text, headers={"Content-Type": media_type})
