@@ -67,7 +67,7 @@ def test_formats(accept, media_type):
 
 def test_documentation_names_every_metric_with_its_labels():
     page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(market_data_\w+)` \| (\w+) \| ([^|]*) \|", page, re.MULTILINE)
+    rows = re.findall(r"^\| `(market_data_\w+)` \| (\w+) \|([^|]*)\|", page, re.MULTILINE)
     told = {name: (kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
     assert told == metrics.described()
     examples = re.findall(

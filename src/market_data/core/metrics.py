@@ -212,9 +212,9 @@ def provider_failed(provider: str, outcome: str) -> None:
     _failures.labels(provider, outcome).inc()
 
 
-def job_ended(kind: str, provider: str | None, outcome: str, seconds: float) -> None:
-    """Count an attempt at a job."""
-    _jobs.labels(kind, provider or "", outcome).inc()
+def job_ended(kind: str, provider: str, outcome: str, seconds: float) -> None:
+    """Count an attempt at a job; `provider` is empty where it asks none."""
+    _jobs.labels(kind, provider, outcome).inc()
     _job_seconds.labels(kind, outcome).observe(seconds)
 
 

@@ -155,53 +155,54 @@ class Worker:
     def _take(self, manager: QueueManager, kind: JobKind, provider: str | None, at_once: int) -> None:
         manager.entrypoint(
             entrypoint(kind, provider), concurrency_limit=at_once, accepts_context=True, on_failure="hold"
-        )(partial(self._do, kind, provider))
+        )(partial(self._do, kind))
 
-    async def _do(self, kind: JobKind, provider: str | None, job: Job, context: Context) -> None:
+    async def _do(self, kind: JobKind, job: Job, context: Context) -> None:
         """Do a job; cancelled by somebody it is over, cut short by the end of this worker it goes back."""
-        begun, outcome, again = time.monotonic(), JobOutcome.CANCELLED, None
+        begun, outcome = time.monotonic(), JobOutcome.CANCELLED
         try:
             with context.cancellation, CancelScope() as scope:
                 self._scopes.add(scope)
                 try:
-                    outcome, again = await self._attempt(kind, provider, job)
+                    await self._attempt(kind, job)
+                    outcome = JobOutcome.DONE
                 finally:
                     self._scopes.discard(scope)
             if scope.cancelled_caught and not context.cancellation.cancel_called:
-                outcome, again = JobOutcome.INTERRUPTED, timedelta(0)
+                raise _again(JobOutcome.INTERRUPTED)  # noqa: TRY301 # counted like the others
+        except RetryRequested as again:
+            outcome = JobOutcome(again.reason or JobOutcome.RETRIED)
+            raise
         except Exception:
             outcome = JobOutcome.FAILED
             raise
         finally:
-            metrics.job_ended(kind, provider, outcome, time.monotonic() - begun)
-        if again is not None:
-            raise RetryRequested(delay=again)
+            metrics.job_ended(kind, _provider(job), outcome, time.monotonic() - begun)
 
-    async def _attempt(
-        self, kind: JobKind, provider: str | None, job: Job
-    ) -> tuple[JobOutcome, timedelta | None]:
-        """Do a job; return how it ended and, where something is left, after what time it is done again."""
+    async def _attempt(self, kind: JobKind, job: Job) -> None:
+        """Do a job, and tell the queue what is to become of it."""
         last = job.attempts + 1 >= self._patience.attempts
         parameters = msgspec.json.decode(job.payload or b"{}")
         attempt = Attempt(job.id, kind, parameters, last, self._stopping.is_set)
-        with structlog.contextvars.bound_contextvars(job_id=job.id, kind=kind, **_told(provider, parameters)):
+        with structlog.contextvars.bound_contextvars(job_id=job.id, kind=kind, **_told(job, parameters)):
             try:
-                more = await self._runner.run(attempt)
+                if not await self._runner.run(attempt):
+                    return
+                again = _again(JobOutcome.CONTINUED)
             except ProviderRateLimited as error:
-                again = timedelta(seconds=error.retry_after or 60)
-                _log.info("job put off", error=str(error), seconds=again.total_seconds())
-                return JobOutcome.PUT_OFF, again
+                again = _again(JobOutcome.PUT_OFF, timedelta(seconds=error.retry_after or 60))
+                _log.info("job put off", error=str(error), seconds=again.delay.total_seconds())
             except _TEMPORARY as error:
                 if last:
                     _give_up(error, job)
                     raise
-                again = self._patience.pause(job.attempts)
-                _log.warning("job failed, it is tried again", error=str(error), seconds=again.total_seconds())
-                return JobOutcome.RETRIED, again
+                again = _again(JobOutcome.RETRIED, self._patience.pause(job.attempts))
+                seconds = again.delay.total_seconds()
+                _log.warning("job failed, it is tried again", error=str(error), seconds=seconds)
             except Exception as error:
                 _give_up(error, job)
                 raise
-        return (JobOutcome.CONTINUED, timedelta(0)) if more else (JobOutcome.DONE, None)
+        raise again
 
     async def _schedule(self) -> None:
         while self._scheduler is not None:
@@ -216,9 +217,19 @@ class Worker:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
 
-def _told(provider: str | None, parameters: Mapping[str, Any]) -> dict[str, object]:
+def _again(outcome: JobOutcome, delay: timedelta = timedelta(0)) -> RetryRequested:
+    """Return what tells the queue to have a job done again."""
+    return RetryRequested(delay=delay, reason=outcome)
+
+
+def _provider(job: Job) -> str:
+    """Return whom a job asks, or an empty text."""
+    return job.entrypoint.partition(":")[2]
+
+
+def _told(job: Job, parameters: Mapping[str, Any]) -> dict[str, object]:
     """Return what every log line of a job names, as far as it is known before the work begins."""
-    known = {"provider": provider, **{name: parameters.get(name) for name in _NAMED}}
+    known = {"provider": _provider(job) or None, **{name: parameters.get(name) for name in _NAMED}}
     return {name: value for name, value in known.items() if value is not None}
 
 
