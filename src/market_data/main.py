@@ -22,6 +22,7 @@ from market_data.api.routes import (
     ingestions,
     instruments,
     jobs,
+    metrics,
     prices,
     providers,
     schedules,
@@ -37,6 +38,7 @@ from market_data.services.aggregates import BackgroundAggregates
 from market_data.services.gaps import GapService
 from market_data.services.ingestion import IngestionService
 from market_data.services.market_price import MarketPriceService
+from market_data.services.metric import MetricService
 from market_data.services.run import RunService
 from market_data.services.sealing import BackgroundSealing
 from market_data.services.upload import UploadService
@@ -65,6 +67,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, asyncio.Event]]:
     app.state.frames = FrameCache(memory)
     app.state.responder = PriceResponder(app.state.prices, app.state.frames)
     app.state.uploads = UploadService(database, liveness)
+    app.state.metrics = MetricService(database, timedelta(seconds=settings.worker_timeout_seconds))
     try:
         interrupted = await RunService(database).interrupt_dead()
         if interrupted:
@@ -95,6 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.include_router(health.router)
+    app.include_router(metrics.router)
     modules = (instruments, series, prices, ingestions, providers)
     for module in (*modules, subscriptions, schedules, jobs, coverage, calendars):
         app.include_router(module.router, prefix=settings.api_prefix)
@@ -102,9 +106,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     bulk = f"{settings.api_prefix}/prices"
     app.add_middleware(BodyLimit, bulk_path=bulk, bulk_bytes=settings.max_body_bytes)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(
-        DirectPrices, routes={settings.api_prefix + path: how for path, how in prices.DIRECT.items()}
-    )
+    direct = {settings.api_prefix + path: how for path, how in prices.DIRECT.items()}
+    app.add_middleware(DirectPrices, routes=direct)
     problems.install(app)
-    app.add_middleware(RequestContext)  # the outermost: the last one added
+    names = {path: path.removeprefix(settings.api_prefix) for path in direct}
+    names |= {path: path for path in ("/openapi.json", "/docs")}
+    app.add_middleware(RequestContext, names=names)  # the outermost: the last one added
     return app

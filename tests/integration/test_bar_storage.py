@@ -290,4 +290,4 @@ async def test_bars_written_past_the_program_are_met_with_the_way_out(database, 
 
 async def test_nothing_is_stored_outside_a_transaction(database):
     with pytest.raises(RuntimeError, match="no transaction"):
-        await RunRecorder(database, 1).store({}, [])
+        await RunRecorder(database, 1, "api").store({}, [])

@@ -145,6 +145,7 @@ def test_every_call_of_the_contract_is_documented(served):
         "GET /health",
         "GET /health/live",
         "GET /health/ready",
+        "GET /metrics",
         "GET /instruments",
         "POST /instruments",
         "GET /instruments/{instrument_id}",

@@ -33,6 +33,8 @@ OURS = (
     "DEBUG",
     "LOG_",
     "MAX_",
+    "METRICS_",
+    "PROMETHEUS_",
     "SOURCE_",
     "SEAL_",
     "FRAME_",

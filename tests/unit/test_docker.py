@@ -114,7 +114,10 @@ def test_the_program_is_given_real_settings():
     assert given - known == {"GRAFANA_DB_PASSWORD"}  # read by `db grant-reader --password-env`
     assert "--password-env GRAFANA_DB_PASSWORD" in SERVICES["migrate"]["command"][0]
     ours = {name.upper() for name in Settings.model_fields}
-    assert ours - set(SERVICES["api"]["environment"]) == {"DATA_DIR"}  # of the embedded server
+    assert ours - set(SERVICES["api"]["environment"]) == {
+        "DATA_DIR",  # of the embedded server
+        "METRICS_PORT",  # of workers of the queue, which Compose has none of
+    }
 
 
 def test_the_example_shows_the_programs_own_defaults():

@@ -4,12 +4,14 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from itertools import count
 
 import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from market_data.core import metrics
 from market_data.core.exceptions import BodyTooLarge
 
 _GIVEN = re.compile(rb"[A-Za-z0-9._~+/=-]{1,128}")
@@ -39,10 +41,14 @@ def _given_id(scope: Scope) -> str | None:
 
 
 class RequestContext:
-    """Echo or make X-Request-ID, bind it to the log, and log each request once it is answered."""
+    """Echo or make X-Request-ID, bind it to the log, and count and log each request once it is answered.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Requests are counted by what the router found; `names` are those of paths it is not asked about.
+    """
+
+    def __init__(self, app: ASGIApp, *, names: Mapping[str, str]) -> None:
         self._app = app
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -63,8 +69,11 @@ class RequestContext:
         try:
             await self._app(scope, receive, identified)
         finally:
+            seconds, route = time.perf_counter() - began, scope.get("route")
+            template = self._names.get(scope["path"], metrics.OTHER) if route is None else route.path
+            metrics.http_answered(scope["method"], template, status, seconds)
             if _access.isEnabledFor(logging.INFO):
-                ms = round((time.perf_counter() - began) * 1000, 1)
+                ms = round(seconds * 1000, 1)
                 _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=ms)
 
 

@@ -19,6 +19,7 @@ from market_data.services.ingestion import IngestionService
 from market_data.services.instrument import InstrumentService
 from market_data.services.jobs import JobService
 from market_data.services.market_price import MarketPriceService
+from market_data.services.metric import MetricService
 from market_data.services.run import RunService
 from market_data.services.schedule import ScheduleService
 from market_data.services.series import SeriesService
@@ -59,6 +60,11 @@ async def _ingestions(request: Request) -> IngestionService:
     return service
 
 
+async def _metrics(request: Request) -> MetricService:
+    service: MetricService = request.app.state.metrics
+    return service
+
+
 async def _uploads(request: Request) -> UploadService:
     service: UploadService = request.app.state.uploads
     return service
@@ -96,6 +102,7 @@ Schedules = Annotated[ScheduleService, Depends(_schedules)]
 Jobs = Annotated[JobService, Depends(_jobs)]
 Gaps = Annotated[GapService, Depends(_gaps)]
 Calendars = Annotated[CalendarService, Depends(_calendars)]
+MetricsDep = Annotated[MetricService, Depends(_metrics)]
 
 ListLimit = Annotated[int, Query(ge=1, le=LIST_MAX, description="Items on a page.")]
 PageTokenQuery = Annotated[PageToken, Query()]

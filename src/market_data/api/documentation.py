@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from market_data import __version__
 from market_data.api.encoders import ENCODERS
 from market_data.api.problems import MEDIA_TYPE
+from market_data.core.metrics import OPENMETRICS
 from market_data.schemas.envelope import Problem
 from market_data.schemas.job import JobEnd, JobProgress
 from market_data.schemas.market_price import PriceColumnsRead, PricesRead
@@ -101,6 +102,12 @@ def bars(*, linked: bool) -> Responses:
         name: {"schema": {"type": "string"}, "description": text} for name, text in told.items()
     }
     return {200: answer, 304: {"description": "The client has this very answer."}}
+
+
+def metrics() -> Responses:
+    """Document an answer for Prometheus."""
+    text = {"schema": {"type": "string"}}
+    return {200: {"description": "Every figure.", "content": {"text/plain": text, OPENMETRICS: text}}}
 
 
 def body_of_bars(media_types: list[str]) -> dict[str, Any]:

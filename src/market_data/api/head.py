@@ -30,7 +30,10 @@ class HeadAsGet:
                 answered = True
                 await send({"type": "http.response.body", "body": b""})
 
+        as_get = {**scope, "method": "GET"}
         try:
-            await self._app({**scope, "method": "GET"}, receive, without_body)
+            await self._app(as_get, receive, without_body)
         except _Answered:
             return
+        finally:
+            scope["route"] = as_get.get("route")  # for who counts requests

@@ -26,11 +26,7 @@ def serve(
     """Serve the API; starts, migrates and finally stops the embedded database where none is given."""
     settings = get_settings()
     logging.configure(settings.log_level, settings.log_format)
-    if settings.exposed and not settings.allow_insecure:
-        raise ConfigurationError(
-            f"HOST={settings.host} is reachable from other machines, and anyone there could read and write. "
-            "Keep HOST=127.0.0.1, or set ALLOW_INSECURE=true if something else guards it"
-        )
+    settings.require_guard()
     with _listening(settings) as listening, asyncio.Runner() as runner:
         server = open_server(settings)
         url = runner.run(server.__aenter__())

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from uvicorn.supervisors import Multiprocess
 
 from market_data.api.protocol import JoiningProtocol
 from market_data.cli.output import notes
+from market_data.core import metrics
 from market_data.core.config import Settings, get_settings
 from market_data.db.home import hide_password
 from market_data.main import create_app
@@ -94,7 +96,12 @@ def run_workers(settings: Settings, url: str, listening: socket.socket) -> bool:
         "market_data.cli.servers:worker", factory=True, workers=settings.workers, **_OPTIONS
     )
     workers = _Workers(config, listening, settings)
-    workers.run()
+    with tempfile.TemporaryDirectory(prefix="market-data-metrics-") as folder:
+        os.environ[metrics.FOLDER] = folder  # whichever worker is asked tells what all of them counted
+        try:
+            workers.run()
+        finally:
+            del os.environ[metrics.FOLDER]
     return workers.started
 
 

@@ -44,6 +44,12 @@ class Settings(BaseSettings):
     worker_timeout_seconds: int = Field(
         30, ge=2, le=3600, description="A worker silent for so long is taken for dead; others do its jobs."
     )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port on which `market-data worker` tells its metrics. 0: none; `serve` has /metrics.",
+    )
     allow_insecure: bool = Field(
         default=False, description="Listen beyond loopback although anyone there may read and write."
     )
@@ -124,6 +130,19 @@ class Settings(BaseSettings):
     def retention(self) -> dict[Interval, timedelta]:
         """RETENTION_DAYS as spans of time."""
         return {interval: timedelta(days=days) for interval, days in self.retention_days.items()}
+
+    def require_guard(self) -> None:
+        """Refuse to listen where anybody may come.
+
+        Raises:
+            ConfigurationError: HOST is reachable from other machines, and nobody said that this is meant.
+
+        """
+        if self.exposed and not self.allow_insecure:
+            raise ConfigurationError(
+                f"HOST={self.host} is reachable from other machines, and anyone there could read and write. "
+                "Keep HOST=127.0.0.1, or set ALLOW_INSECURE=true if something else guards it"
+            )
 
     @property
     def exposed(self) -> bool:

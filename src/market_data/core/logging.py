@@ -14,6 +14,7 @@ _CREDENTIALS = re.compile(
     r"(?i)((?:api_?key|token|password|secret)=|://[^:/@\s]*:)[^&@\s\"']+|((?:bearer|token) )[\w.~+/-]{8,}"
 )
 _HIDDEN = "***"
+_TOLD = "_market_data_told"
 
 
 def hide(*secrets: str) -> None:
@@ -43,6 +44,20 @@ def _redacted(_logger: object, _method: str, event: MutableMapping[str, Any]) ->
         if not key.startswith("_"):  # the formatter's own
             event[key] = _clean(value)
     return event
+
+
+def mark_told(error: BaseException) -> None:
+    """Note that an error has been logged, so that a library it passes through does not log it again."""
+    error.__dict__[_TOLD] = True
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record says more than our own did: the queue logs each job that fails, with a traceback.
+
+    Its own trouble comes the same way, and is shown: a listener that fails, results that are not stored.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not (error is not None and record.name == "pgqueuer" and _TOLD in error.__dict__)
 
 
 class StderrHandler(logging.StreamHandler[TextIO]):
@@ -83,14 +98,20 @@ def configure(level: str = "INFO", style: str = "console") -> None:
         "foreign_pre_chain": shared,
         "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     }
-    quiet = {"level": "WARNING"}  # these log addresses with keys in them, or every connection
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {"structured": formatter},
-            "handlers": {"stderr": {"()": StderrHandler, "formatter": "structured"}},
-            "root": {"handlers": ["stderr"], "level": level},
-            "loggers": dict.fromkeys(("httpx2", "httpcore2", "asyncio", "alembic", "uvicorn"), quiet),
-        }
-    )
+    logging.config.dictConfig(_plan(level, formatter))
+
+
+def _plan(level: str, formatter: dict[str, Any]) -> dict[str, Any]:
+    """Return what the standard library's loggers do."""
+    quiet = {"level": "WARNING"}  # these log addresses with keys in them, or every connection or job
+    quieted = ("httpx2", "httpcore2", "asyncio", "alembic", "pgqueuer", "uvicorn")
+    stderr = {"()": StderrHandler, "formatter": "structured", "filters": ["news"]}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"structured": formatter},
+        "filters": {"news": {"()": lambda: _is_news}},
+        "handlers": {"stderr": stderr},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": dict.fromkeys(quieted, quiet),
+    }

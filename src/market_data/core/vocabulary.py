@@ -84,6 +84,23 @@ class JobStatus(StrEnum):
     """A dead letter: given up, kept until it is retried or cancelled."""
 
 
+class JobOutcome(StrEnum):
+    """How one attempt at a job ended."""
+
+    DONE = "done"
+    CONTINUED = "continued"
+    """Something of it is left, and is done next."""
+    PUT_OFF = "put_off"
+    """The provider is asked too often."""
+    RETRIED = "retried"
+    """It failed, and is tried again later."""
+    FAILED = "failed"
+    """It failed, and was given up."""
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    """Its worker ended; another one does it."""
+
+
 class CoverageState(StrEnum):
     """What is known of a stretch of a series."""
 

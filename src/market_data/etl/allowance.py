@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 
 from market_data.etl.provider import Quota
 from market_data.etl.registry import Client, settings_of
@@ -18,6 +19,13 @@ class Allowance:
     """Whom the vendor counts: the provider's name, and a digest of the key where there is one."""
     requests_per_minute: float
     quotas: tuple[Quota, ...] = ()
+
+    def smallest(self) -> dict[timedelta, int]:
+        """Return the quotas by period; of two for one period the smaller."""
+        found: dict[timedelta, int] = {}
+        for quota in self.quotas:
+            found[quota.per] = min(quota.requests, found.get(quota.per, quota.requests))
+        return found
 
 
 def allowance_of(client: Client) -> Allowance | None:

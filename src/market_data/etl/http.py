@@ -19,6 +19,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from tenacity.wait import wait_random_exponential
 
 from market_data import __version__
+from market_data.core import metrics
 from market_data.core.exceptions import (
     MalformedAnswer,
     ProviderError,
@@ -171,12 +172,17 @@ class HttpClient:
 
         async def rest(seconds: float) -> None:
             nonlocal deadline
+            metrics.provider_retried(self.name)
             log.info("provider_retry", provider=self.name, path=self.redact(url.path), wait=round(seconds, 2))
             await self._sleep(seconds)
             deadline += await self._turn()
 
         async def attempt() -> Answer | _Failure:
-            return await self._attempt(url, headers, explain, max(deadline - self._clock(), 0.001))
+            begun = self._clock()
+            outcome = await self._attempt(url, headers, explain, max(deadline - begun, 0.001))
+            kind = outcome.error.kind if isinstance(outcome, _Failure) else "ok"
+            metrics.provider_answered(self.name, kind, self._clock() - begun)
+            return outcome
 
         patiently = AsyncRetrying(
             sleep=rest,
@@ -225,14 +231,12 @@ class HttpClient:
             return self._unavailable(_described(exc))
         if isinstance(outcome, _Failure):
             return outcome
-        log.debug(
-            "provider_answer",
-            provider=self.name,
-            path=self.redact(url.path),
-            status=outcome.status,
-            bytes=len(outcome.body),
-            seconds=round(self._clock() - begun, 3),
-        )
+        told = {
+            "status": outcome.status,
+            "bytes": len(outcome.body),
+            "seconds": round(self._clock() - begun, 3),
+        }
+        log.debug("provider_answer", provider=self.name, path=self.redact(url.path), **told)
         if (pause := pause_of(self.name, outcome)) is not None:
             log.info("provider_pause", provider=self.name, status=outcome.status, seconds=round(pause, 2))
             await self.pace.hold(pause)

@@ -76,6 +76,10 @@ _LIST = text("""
     ORDER BY job_id DESC LIMIT :limit
     """)
 _DEPTH = text("SELECT kind, provider, status, count(*) FROM v_job GROUP BY kind, provider, status")
+_STALLED = text("""
+    SELECT kind, count(*) FROM v_job
+    WHERE status = 'running' AND heartbeat_at < clock_timestamp() - CAST(:silence AS interval) GROUP BY kind
+    """)
 _HURRY = text("""
     UPDATE market_data_queue.pgqueuer SET execute_after = now(), updated = now()
     WHERE id = :id AND status = 'queued' AND execute_after > now()
@@ -167,6 +171,11 @@ class JobRepository:
         """Return how many jobs there are of each kind, provider and status."""
         rows = await self._session.execute(_DEPTH)
         return [(JobKind(kind), provider, JobStatus(status), n) for kind, provider, status, n in rows]
+
+    async def stalled(self, silence: timedelta) -> dict[JobKind, int]:
+        """Return by kind how many jobs are being done by workers that were silent for so long."""
+        rows = await self._session.execute(_STALLED, {"silence": silence})
+        return {JobKind(kind): count for kind, count in rows}
 
     async def retry(self, job_id: int) -> None:
         """Let a dead letter, or a job that waits for its time, be done at once."""

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from market_data.core import clock
+from market_data.core import clock, metrics
 from market_data.core.exceptions import ProviderError
 from market_data.core.interval import Stamps, aware
 from market_data.core.spans import Span, empty_spans
@@ -95,7 +95,8 @@ class Fetcher:
                         await self._store(wanted, waiting, seen, final_days_until)
                         waiting = _Pages()
                     waiting.pages.append(page)
-            except ProviderError:
+            except ProviderError as error:
+                metrics.provider_failed(self._client.spec.name, error.kind)
                 await self._store(wanted, waiting, seen, final_days_until)
                 raise
             return await self._store(wanted, waiting, seen, final_days_until, last=True)

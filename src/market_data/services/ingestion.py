@@ -118,7 +118,7 @@ class IngestionService:
         self._open_client: OpenClient = open_client or partial(open_shared, database)
 
     async def submit(self, request: IngestRequest) -> IngestionRun:
-        """Put an ingest into the queue and return its run.
+        """Put an ingest into the queue and return its run; both know the id of the request under way.
 
         Raises:
             ProviderNotFound: no such provider.
@@ -127,17 +127,18 @@ class IngestionService:
 
         """
         spec = _ready(request)
+        asked = structlog.contextvars.get_contextvars()
+        origin = {"request_id": asked["request_id"]} if "request_id" in asked else {}
+        parameters = request.parameters() | origin
         async with self._database.session() as session:
             run = await IngestionRunRepository(session).create(
-                IngestionRun(
-                    source=spec.name, status=RunStatus.QUEUED, parameters=request.parameters(), owner=QUEUED
-                )
+                IngestionRun(source=spec.name, status=RunStatus.QUEUED, parameters=parameters, owner=QUEUED)
             )
             job = NewJob(
                 kind=JobKind.FETCH,
                 key=f"run:{run.id}",
                 provider=spec.name,
-                parameters={"run_id": run.id},
+                parameters={"run_id": run.id} | origin,
                 priority=PRIORITY,
             )
             (run.job_id,) = await JobRepository(session).enqueue([job])

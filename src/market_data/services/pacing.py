@@ -61,7 +61,7 @@ class SharedPace:
         self._rate = Rate(
             step=self._step,
             patience=timedelta(seconds=patience_for(self._step.total_seconds())),
-            quotas=_smallest(allowance),
+            quotas=allowance.smallest(),
         )
         self._most = 1 if allowance.quotas else max(1, int(WINDOW / self._step.total_seconds()))
         self._sleep = sleep
@@ -144,14 +144,6 @@ class SharedPace:
         allowed = f"{self._rate.quotas[refusal.spent]} requests in {refusal.spent.total_seconds():.0f} s"
         text = f"its allowance of {allowed} is spent for another {refusal.wait:.0f} s"
         return ProviderRateLimited(self._provider, text, refusal.wait)
-
-
-def _smallest(allowance: Allowance) -> dict[timedelta, int]:
-    """Return the quotas by period; of two for one period the smaller."""
-    found: dict[timedelta, int] = {}
-    for quota in allowance.quotas:
-        found[quota.per] = min(quota.requests, found.get(quota.per, quota.requests))
-    return found
 
 
 @asynccontextmanager

@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from market_data.core import clock
+import structlog
+
+from market_data.core import clock, metrics
 from market_data.core.bars import Bars
 from market_data.core.exceptions import MarketDataError
 from market_data.core.spans import Span
@@ -33,8 +35,9 @@ class _Unit:
 class RunRecorder:
     """Writes one run: its bars, its counts, its rejections, its outcome."""
 
-    def __init__(self, database: Database, run_id: int) -> None:
+    def __init__(self, database: Database, run_id: int, source: str) -> None:
         self.run_id = run_id
+        self.source = source
         self.counts: Counter[str] = Counter()
         """What is committed, or will be with the transaction under way."""
         self._database = database
@@ -66,7 +69,7 @@ class RunRecorder:
                 subscription_id=subscription_id,
             )
             created = await IngestionRunRepository(session).create(run)
-        return cls(database, created.id)
+        return cls(database, created.id, source)
 
     @classmethod
     async def resume(
@@ -83,7 +86,7 @@ class RunRecorder:
             runs = IngestionRunRepository(session)
             run = await runs.get(run_id)
             await runs.start(run_id, owner, job_id)
-        recorder = cls(database, run_id)
+        recorder = cls(database, run_id, run.source)
         recorder.counts.update({name: getattr(run, name) for name in COUNTS})
         recorder._kept = min(recorder.counts["rejected"], KEPT)
         return recorder
@@ -154,14 +157,21 @@ class RunRecorder:
         except BaseException:
             self.counts, self._kept = before
             raise
+        else:
+            metrics.bars_counted(self.source, self.counts - before[0])
         finally:
             self._open = None
 
     @asynccontextmanager
     async def recorded(self) -> AsyncIterator[None]:
-        """Record how work ends that does not reach its end."""
+        """Record how work ends that does not reach its end; the log names the run meanwhile.
+
+        It still does when a failure is on its way to whoever reports it.
+        """
+        bound = structlog.contextvars.bind_contextvars(run_id=self.run_id)
         try:
             yield
+            structlog.contextvars.reset_contextvars(**bound)
         except asyncio.CancelledError:
             await asyncio.shield(self.finish(RunStatus.CANCELLED, "stopped; repeating is safe"))
             raise

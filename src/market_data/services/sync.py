@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from time import monotonic
 
 import structlog
 
@@ -134,6 +135,7 @@ class SyncService:
         if chunk is None:
             return False
         recorder = await self._recorder(state, job_id)
+        begun, before, chunks = monotonic(), recorder.stored, 0
         async with recorder.recorded():
             await self._expect(state, recorder)
             failures: list[str] = []
@@ -147,9 +149,13 @@ class SyncService:
                             raise
                         failures.append(str(error))
                         await self._note_failure(state.series_id, chunk)
+                    chunks += 1
                     asked, chunk = chunk, await self._next(state)
                     if chunk == asked:  # its answer was not final after all: the next look will see
                         chunk = None
+            if chunks:
+                done = {"bars": recorder.stored - before, "chunks": chunks, "failed": len(failures)}
+                _log.info("sync finished", **done, seconds=round(monotonic() - begun, 2), more=bool(chunk))
         rejected = recorder.counts["rejected"]
         status = RunStatus.PARTIAL if failures or rejected else RunStatus.SUCCEEDED
         await recorder.finish(status, "; ".join(failures[:10]) or None)

@@ -2,11 +2,13 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
@@ -15,6 +17,7 @@ from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Context, Job
 
+from market_data.core import metrics
 from market_data.core.config import Settings
 from market_data.core.exceptions import (
     ConcurrentChange,
@@ -24,7 +27,8 @@ from market_data.core.exceptions import (
     ProviderRateLimited,
     ProviderUnavailable,
 )
-from market_data.core.vocabulary import JobKind
+from market_data.core.logging import mark_told
+from market_data.core.vocabulary import JobKind, JobOutcome
 from market_data.db.liveness import Liveness
 from market_data.db.queue import QUEUE_SETTINGS, queue_of
 from market_data.db.session import Database
@@ -36,6 +40,9 @@ from market_data.services.scheduler import Scheduler
 _TEMPORARY = (ProviderUnavailable, MalformedAnswer, ConcurrentChange, DatabaseUnavailable)
 _LATENCY = 2.0
 """Seconds an answer may take: so many requests of a provider can be under way, and more would only wait."""
+
+_NAMED = ("run_id", "subscription_id", "series_id", "request_id")
+"""Parameters of jobs that log lines carry."""
 
 _POLL = timedelta(seconds=1)
 """Between two looks into the queue; new jobs wake a worker at once, those whose time comes do not."""
@@ -125,6 +132,8 @@ class Worker:
             connection.add_termination_listener(lambda *_: manager.shutdown.set())
             self._register(manager)
             self._manager = manager
+            if self._stopping.is_set():  # while it was connecting
+                return
             await manager.run(
                 dequeue_timeout=_POLL,
                 batch_size=max(self._slots // 2, 1),
@@ -152,39 +161,50 @@ class Worker:
 
     async def _do(self, kind: JobKind, stopping: Callable[[], bool], job: Job, context: Context) -> None:
         """Do a job; cancelled by somebody it is over, cut short by the end of this worker it goes back."""
-        with context.cancellation, CancelScope() as scope:
-            self._scopes.add(scope)
-            try:
-                await self._attempt(kind, stopping, job)
-            finally:
-                self._scopes.discard(scope)
-        if scope.cancelled_caught and not context.cancellation.cancel_called:
-            raise RetryRequested(delay=timedelta(0))
+        begun, outcome = time.monotonic(), JobOutcome.CANCELLED
+        try:
+            with context.cancellation, CancelScope() as scope:
+                self._scopes.add(scope)
+                try:
+                    await self._attempt(kind, stopping, job)
+                    outcome = JobOutcome.DONE
+                finally:
+                    self._scopes.discard(scope)
+            if scope.cancelled_caught and not context.cancellation.cancel_called:
+                raise _again(JobOutcome.INTERRUPTED)  # noqa: TRY301 # counted like the others
+        except RetryRequested as again:
+            outcome = JobOutcome(again.reason or JobOutcome.RETRIED)
+            raise
+        except Exception:
+            outcome = JobOutcome.FAILED
+            raise
+        finally:
+            metrics.job_ended(kind, _provider(job), outcome, time.monotonic() - begun)
 
     async def _attempt(self, kind: JobKind, stopping: Callable[[], bool], job: Job) -> None:
         """Do a job, and tell the queue what is to become of it."""
         last = job.attempts + 1 >= self._patience.attempts
         parameters = msgspec.json.decode(job.payload or b"{}")
         attempt = Attempt(job.id, kind, parameters, last, stopping)
-        again: timedelta | None = None
-        with structlog.contextvars.bound_contextvars(job_id=job.id, kind=kind):
+        with structlog.contextvars.bound_contextvars(job_id=job.id, kind=kind, **_told(job, parameters)):
             try:
-                if await self._runner.run(attempt):
-                    again = timedelta(0)
+                if not await self._runner.run(attempt):
+                    return
+                again = _again(JobOutcome.CONTINUED)
             except ProviderRateLimited as error:
-                again = timedelta(seconds=error.retry_after or 60)
-                _log.info("job put off", error=str(error), seconds=again.total_seconds())
+                again = _again(JobOutcome.PUT_OFF, timedelta(seconds=error.retry_after or 60))
+                _log.info("job put off", error=str(error), seconds=again.delay.total_seconds())
             except _TEMPORARY as error:
                 if last:
-                    _log.error("job given up", error=str(error), attempts=job.attempts + 1)
+                    _give_up(error, job)
                     raise
-                again = self._patience.pause(job.attempts)
-                _log.warning("job failed, it is tried again", error=str(error), seconds=again.total_seconds())
-            except MarketDataError as error:
-                _log.error("job given up", error=str(error))
+                again = _again(JobOutcome.RETRIED, self._patience.pause(job.attempts))
+                seconds = again.delay.total_seconds()
+                _log.warning("job failed, it is tried again", error=str(error), seconds=seconds)
+            except Exception as error:
+                _give_up(error, job)
                 raise
-        if again is not None:
-            raise RetryRequested(delay=again)
+        raise again
 
     async def _schedule(self) -> None:
         while self._scheduler is not None:
@@ -197,6 +217,31 @@ class Worker:
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
+
+
+def _again(outcome: JobOutcome, delay: timedelta = timedelta(0)) -> RetryRequested:
+    """Return what tells the queue to have a job done again."""
+    return RetryRequested(delay=delay, reason=outcome)
+
+
+def _provider(job: Job) -> str:
+    """Return whom a job asks, or an empty text."""
+    return job.entrypoint.partition(":")[2]
+
+
+def _told(job: Job, parameters: Mapping[str, Any]) -> dict[str, object]:
+    """Return what every log line of a job names, as far as it is known before the work begins."""
+    known = {"provider": _provider(job) or None, **{name: parameters.get(name) for name in _NAMED}}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _give_up(error: Exception, job: Job) -> None:
+    """Log a failure that is final, with a traceback where nobody expected it."""
+    expected = isinstance(error, MarketDataError)
+    _log.error(
+        "job given up", error=str(error), attempts=job.attempts + 1, exc_info=None if expected else error
+    )
+    mark_told(error)
 
 
 class BackgroundWorker:
