@@ -189,9 +189,8 @@ def test_the_database_is_restarted_on_the_way(tmp_path, monkeypatch):
 ERROR = b'{"code": -1000, "msg": "An unknown error occured while processing the request."}'
 PAGE = b"<!DOCTYPE html><html><head><title>One moment</title></head><body>S0000USDT, 1, 2</body></html>"
 _PUT_OFF = "SELECT count(*) FROM v_job WHERE status = 'queued' AND attempts = 1 AND due_at > now() + '20 s'"
-_LAST_TRY = (
-    "UPDATE market_data_queue.pgqueuer SET execute_after = now(), attempts = 5 WHERE status = 'queued'"
-)
+_LAST_TRY = "UPDATE market_data_queue.pgqueuer SET execute_after = now() WHERE status = 'queued'"
+_FAILED_OFTEN = "UPDATE subscription SET failures = 5"
 _GIVEN_UP = "SELECT parameters->>'subscription_id' FROM v_job WHERE status = 'failed' ORDER BY 1"
 _LEDGER = """
     SELECT state, start_ts, least(end_ts, $2) FROM v_coverage
@@ -219,6 +218,7 @@ def test_what_cannot_be_read_is_never_stored(fleet):
         workers.start()
         workers.subscribe(names, since)
         until(lambda: workers.ask(_PUT_OFF)[0][0] == 4, "all that fail were tried, and wait", 60)
+        workers.ask(_FAILED_OFTEN)
         workers.ask(_LAST_TRY)
         until(lambda: len(workers.ask(_GIVEN_UP)) == 3, "given up", 60)
         ledger = [("answered", since, month), ("failed", month, following), ("answered", following, END)]

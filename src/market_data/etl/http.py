@@ -186,7 +186,7 @@ class HttpClient:
 
         patiently = AsyncRetrying(
             sleep=rest,
-            retry=retry_if_result(_is_passing),
+            retry=retry_if_result(lambda one: one.again if isinstance(one, _Failure) else one.broken),
             wait=self._wait,
             stop=enough,
             before_sleep=self._tell_others,
@@ -278,11 +278,6 @@ class HttpClient:
 
     def _malformed(self, why: str) -> _Failure:
         return _Failure(MalformedAnswer(self.name, self.redact(why)))
-
-
-def _is_passing(outcome: Answer | _Failure) -> bool:
-    """Whether what went wrong may be over when it is asked again."""
-    return outcome.again if isinstance(outcome, _Failure) else outcome.broken
 
 
 def _outcome(state: RetryCallState) -> Answer | _Failure:

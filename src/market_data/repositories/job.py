@@ -11,7 +11,7 @@ from pgqueuer.domain.types import JobId
 from sqlalchemy import text
 
 from market_data.core.exceptions import JobNotFound
-from market_data.core.vocabulary import JobKind, JobStatus
+from market_data.core.vocabulary import JobKind, JobOutcome, JobStatus
 from market_data.db.queue import queue_of
 from market_data.db.session import Session, raw_connection
 
@@ -87,6 +87,12 @@ _HURRY = text("""
 _FORGET = text("""
     DELETE FROM market_data_queue.pgqueuer_log
     WHERE created < now() - CAST(:age AS interval) AND aggregated IS TRUE
+    """)
+_FAILURES = text("""
+    SELECT count(*) FROM market_data_queue.pgqueuer_log
+    WHERE job_id = :id AND traceback -> 'additional_context' ->> 'reason' = :reason
+        AND id > (SELECT coalesce(max(id), 0) FROM market_data_queue.pgqueuer_log
+                  WHERE job_id = :id AND status = 'failed')
     """)
 _DROP_FAILED = text("""
     DELETE FROM market_data_queue.pgqueuer
@@ -181,6 +187,14 @@ class JobRepository:
         """Let a dead letter, or a job that waits for its time, be done at once."""
         await (await self._queue()).requeue_jobs([JobId(job_id)])
         await self._session.execute(_HURRY, {"id": job_id})
+
+    async def count_failures(self, job_id: int) -> int:
+        """Return how often a job failed and was to be tried again, since it was given up last.
+
+        The queue's own attempts count other reasons too: a limit, a worker that was stopped.
+        """
+        values = {"id": job_id, "reason": JobOutcome.RETRIED}
+        return int(await self._session.scalar(_FAILURES, values) or 0)
 
     async def cancel(self, job_id: int) -> None:
         """Take a job out of the queue; a worker that does it stops."""

@@ -15,8 +15,11 @@ from market_data.models import ProviderBudget, ProviderQuota
 
 # Conditions are looked at under the lock, with the clock of that moment.
 _RESERVE = text("""
+    WITH fast AS MATERIALIZED (  -- a turn is not worth a disk's: after a crash some are given again
+        SELECT set_config('synchronous_commit', 'off', true) AS is_set
+    )
     INSERT INTO provider_budget AS b (account, next_at, requests)
-    VALUES (:account, clock_timestamp() + CAST(:span AS interval), CAST(:count AS bigint))
+    SELECT :account, clock_timestamp() + CAST(:span AS interval), CAST(:count AS bigint) FROM fast
     ON CONFLICT (account) DO UPDATE SET
         next_at = greatest(b.next_at, b.blocked_until, clock_timestamp()) + CAST(:span AS interval),
         requests = b.requests + CAST(:count AS bigint)

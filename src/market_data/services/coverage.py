@@ -21,7 +21,7 @@ from market_data.repositories.instrument import InstrumentRepository
 from market_data.repositories.series import SeriesRepository
 from market_data.repositories.subscription import SubscriptionRepository
 from market_data.services.calendars import CalendarService
-from market_data.services.planning import final_of
+from market_data.services.planning import final_of, wanted_span
 
 _EVER = Span(datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 
@@ -46,6 +46,8 @@ class SeriesCoverage:
     watermark: datetime | None
     """Start of the first bar that its source has not been asked for, or had not final."""
     stretches: tuple[Stretch, ...]
+    asked: tuple[Span, ...] | None
+    """What its source has been asked for, where a subscription sees to the rest; None: nobody does."""
 
     @property
     def gaps(self) -> list[Stretch]:
@@ -91,7 +93,8 @@ def classify(
     for state, spans in expected.items():
         for span in spans:
             starts = calendar.expected(interval, *span, alignment)
-            found += [Stretch(state, *run, _bars(run, interval)) for run in runs_of(starts, interval)]
+            if runs := runs_of(starts, interval):  # time in which nothing is traded does not divide them
+                found.append(Stretch(state, runs[0].start, runs[-1].end, len(starts)))
     found += _present(known, interval, [Span(one.start, one.end) for one in found])
     return sorted(found, key=lambda one: one.start)
 
@@ -152,7 +155,8 @@ class CoverageService:
             room = calendar.count(Interval(series.interval), *ahead, alignment)
             stretches += [Stretch(CoverageState.NOT_YET, *ahead, room)] if room else []
         watermark = answered[-1].end if answered else None
-        return SeriesCoverage(series, instrument, calendar, watermark, tuple(stretches))
+        asked = None if subscription is None else tuple(union(answered, known.failed if known else ()))
+        return SeriesCoverage(series, instrument, calendar, watermark, tuple(stretches), asked)
 
 
 def _alignment(source: str) -> Alignment:
@@ -178,8 +182,10 @@ def _window(
         starts.append(series.first_ts)
         ends.append(aware(Interval(series.interval).end(np.array([stamp(series.last_ts)]))[0]))
     if subscription is not None and final is not None:
-        starts.append(Interval(series.interval).floor_instant(subscription.since))
-        ends.append(final)
+        spec = find_provider(series.source).spec
+        wanted = wanted_span(spec, Interval(series.interval), subscription.since, final)
+        starts.append(wanted.start)
+        ends.append(wanted.end)
     return Span(min(starts, default=_EVER.start), max(ends, default=_EVER.start))
 
 

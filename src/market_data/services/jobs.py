@@ -15,6 +15,7 @@ from market_data.db.session import Database, Session
 from market_data.models import IngestionRun
 from market_data.repositories.ingestion_run import IngestionRunRepository
 from market_data.repositories.job import JobFilter, JobRepository, StoredJob
+from market_data.repositories.subscription import SubscriptionRepository
 from market_data.services.ingestion import IngestionService, OpenClient
 from market_data.services.paging import IdKey, cut_page, resume
 from market_data.services.repair import RepairService
@@ -138,6 +139,14 @@ class JobRunner:
         self._sync = SyncService(database, liveness, open_client)
         self._ingestions = IngestionService(database, liveness, open_client)
         self._repair = RepairService(database, liveness, open_client)
+
+    async def count_failures(self, job_id: int, kind: JobKind, parameters: Mapping[str, Any]) -> int:
+        """Return how often a job has failed in a row; a subscription that got on begins anew."""
+        async with self._database.session() as session:
+            if kind is not JobKind.SYNC:
+                return await JobRepository(session).count_failures(job_id)
+            found = await SubscriptionRepository(session).find(int(parameters["subscription_id"]))
+        return 0 if found is None else found.failures
 
     async def run(self, attempt: Attempt) -> bool:
         """Do a job; return whether anything of it is left.

@@ -117,8 +117,13 @@ class RepairService:
 
 
 def repairs(found: SeriesCoverage, spec: ProviderSpec) -> list[Span]:
-    """Return the ranges to ask for: gaps one answer reaches over are one, long ones are cut in chunks."""
+    """Return the ranges to ask for: gaps one answer reaches over are one, long ones are cut in chunks.
+
+    What a subscription has not asked its provider for yet is left to it.
+    """
     gaps = [Span(one.start, one.end) for one in found.gaps]
+    if found.asked is not None and spec.name == found.series.source:
+        gaps = intersect(gaps, found.asked)
     interval = Interval(found.series.interval)
     timezone = spec.timezone or found.instrument.timezone
     final = final_of(spec, interval, clock.now(), timezone, found.calendar)

@@ -137,13 +137,15 @@ class SyncService:
         recorder = await self._recorder(state, job_id)
         begun, before, chunks = monotonic(), recorder.stored, 0
         async with recorder.recorded():
-            await self._expect(state, recorder)
+            expected = await self._expect(state, recorder)
             failures: list[str] = []
             async with self._open_client(state.subscription.provider) as client:
                 fetcher = Fetcher(client, recorder, state.subscription.exchange)
                 while chunk is not None and not stopping():
                     try:
                         await self._fetch(state, fetcher, chunk)
+                        expected = expected or await self._expect(state, recorder)
+                        await self._got_on(state.subscription)
                     except (MalformedAnswer, ProviderUnavailable) as error:
                         if not last_try or state.series_id is None:
                             raise
@@ -207,14 +209,23 @@ class SyncService:
                 length = grown(length, end, await coverage.spans(state.series_id, Answer.NO_TRADE, end, tick))
         return chunk_of(left, known, length, state.interval, state.spec.overlap, wanted.start)
 
-    async def _expect(self, state: SyncState, recorder: RunRecorder) -> None:
+    async def _got_on(self, subscription: Subscription) -> None:
+        """Count failures anew: the provider has answered."""
+        if subscription.failures:
+            subscription.failures = 0
+            async with self._database.session() as session:
+                await SubscriptionRepository(session).settle(subscription.id, failures=0, error=None)
+
+    async def _expect(self, state: SyncState, recorder: RunRecorder) -> bool:
+        """Record how many bars there are to be, if that is known; return whether it is."""
         if state.calendar is None or state.series_id is None:
-            return
+            return False
         async with self._database.session() as session:
             known = await CoverageRepository(session).spans(state.series_id, Answer.ANSWERED, *state.wanted)
         left = subtract([state.wanted], known)
         alignment = state.spec.alignment
         await recorder.expect(sum(state.calendar.count(state.interval, *one, alignment) for one in left))
+        return True
 
     async def _recorder(self, state: SyncState, job_id: int | None) -> RunRecorder:
         """Go on with the day's run of the subscription, or begin one: minutes would make a run each."""

@@ -183,8 +183,9 @@ class Worker:
 
     async def _attempt(self, kind: JobKind, stopping: Callable[[], bool], job: Job) -> None:
         """Do a job, and tell the queue what is to become of it."""
-        last = job.attempts + 1 >= self._patience.attempts
         parameters = msgspec.json.decode(job.payload or b"{}")
+        failures = await self._runner.count_failures(job.id, kind, parameters) if job.attempts else 0
+        last = failures + 1 >= self._patience.attempts
         attempt = Attempt(job.id, kind, parameters, last, stopping)
         with structlog.contextvars.bound_contextvars(job_id=job.id, kind=kind, **_told(job, parameters)):
             try:
@@ -198,7 +199,7 @@ class Worker:
                 if last:
                     _give_up(error, job)
                     raise
-                again = _again(JobOutcome.RETRIED, self._patience.pause(job.attempts))
+                again = _again(JobOutcome.RETRIED, self._patience.pause(failures))
                 seconds = again.delay.total_seconds()
                 _log.warning("job failed, it is tried again", error=str(error), seconds=seconds)
             except Exception as error:
