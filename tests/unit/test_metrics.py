@@ -1,13 +1,18 @@
 """What is counted, how it is written out, and that the documentation names all of it."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from market_data.core import metrics
+from market_data.core.exceptions import ConfigurationError
 from market_data.core.metrics import Reading
+from market_data.etl.allowance import Allowance
+from market_data.etl.provider import Quota
+from market_data.services import metric
 from tests.support.metrics import value
 
 ROOT = Path(__file__).parents[2]
@@ -78,3 +83,16 @@ def test_documentation_names_every_metric_with_its_labels():
     for name in set(examples) - {"market_data_reader"}:
         bare = re.sub(r"_(total|bucket|count|sum)$", "", name)
         assert name in told or bare in told or bare in known, name
+
+
+def test_a_provider_with_wrong_settings_or_no_limits_has_no_allowance(monkeypatch):
+    def allowed(client):
+        if client == "wrong":
+            raise ConfigurationError("its setting is wrong")
+        quotas = (Quota(25, timedelta(days=1)), Quota(20, timedelta(days=1)))
+        of = Allowance(provider="fine", account="fine:key", requests_per_minute=5, quotas=quotas)
+        return of if client == "fine" else None
+
+    monkeypatch.setattr(metric, "providers", lambda: {name: name for name in ("wrong", "folder", "fine")})
+    monkeypatch.setattr(metric, "allowance_of", allowed)
+    assert dict(metric._allowances()) == {"fine:key": {timedelta(days=1): 20}}
