@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from market_data.cli.output import notes
+from market_data.cli.running import fast_loop
 from market_data.core import logging, metrics
 from market_data.core.config import Settings, get_settings
 from market_data.core.exceptions import ConfigurationError
@@ -37,8 +38,8 @@ def worker(
     if not settings.jobs_at_once:
         raise ConfigurationError("JOBS_AT_ONCE=0 leaves a worker nothing to do: use --jobs 8")
     logging.configure(settings.log_level, settings.log_format)
-    with _telling(settings):
-        asyncio.run(_work(settings))
+    with _telling(settings), asyncio.Runner(loop_factory=fast_loop) as runner:
+        runner.run(_work(settings))
 
 
 @contextmanager

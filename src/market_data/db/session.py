@@ -18,6 +18,8 @@ from market_data.core.exceptions import ConcurrentChange, DatabaseUnavailable
 CONNECT_SECONDS = 10.0
 POOL_SIZE = 20
 POOL_OVERFLOW = 20
+CARELESS = 4
+"""Connections for what needs no disk; a statement takes a fraction of a millisecond."""
 READERS = 20
 """Streams of bars at the same time; more wait for their turn."""
 
@@ -63,6 +65,9 @@ _READER_SETTINGS = _SETTINGS | {
 }
 
 
+# What is lost of it when the server crashes is no loss.
+_CARELESS_SETTINGS = _SETTINGS | {"synchronous_commit": "off"}
+
 _SET = "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS given (name, value)"
 
 
@@ -75,11 +80,43 @@ async def _set(connection: Raw, settings: Mapping[str, str]) -> None:
 
 
 async def _leave_as_is(_: Raw) -> None:
-    """Readers change no session state, so none has to be reset between uses."""
+    """Who uses these changes no session state, so none has to be reset between uses."""
 
 
 def _set_up(connection: AdaptedConnection, _: object) -> None:
     connection.run_async(partial(_set, settings=_SETTINGS))
+
+
+class _Pool:
+    """Connections of the driver with settings of their own, made when they are first asked for."""
+
+    def __init__(self, url: str, size: int, settings: Mapping[str, str]) -> None:
+        self._url = url
+        self._size = size
+        self._settings = settings
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._creating = asyncio.Lock()
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Raw]:
+        async with self._creating:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    libpq_url(self._url),
+                    min_size=0,
+                    max_size=self._size,
+                    timeout=CONNECT_SECONDS,
+                    server_settings=_GREETING,
+                    init=partial(_set, settings=self._settings),
+                    reset=_leave_as_is,
+                )
+        async with self._pool.acquire() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
 
 
 class Database:
@@ -87,8 +124,8 @@ class Database:
 
     def __init__(self, url: str, *, echo: bool = False) -> None:
         self.url = url
-        self._readers: asyncpg.Pool[asyncpg.Record] | None = None
-        self._creating_readers = asyncio.Lock()
+        self._readers = _Pool(url, READERS, _READER_SETTINGS)
+        self._careless = _Pool(url, CARELESS, _CARELESS_SETTINGS)
         self.engine = create_async_engine(
             engine_url(url),
             echo=echo,
@@ -133,18 +170,21 @@ class Database:
 
         """
         with in_our_words():
-            async with self._creating_readers:
-                if self._readers is None:
-                    self._readers = await asyncpg.create_pool(
-                        libpq_url(self.url),
-                        min_size=0,
-                        max_size=READERS,
-                        timeout=CONNECT_SECONDS,
-                        server_settings=_GREETING,
-                        init=partial(_set, settings=_READER_SETTINGS),
-                        reset=_leave_as_is,
-                    )
             async with self._readers.acquire() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def careless(self) -> AsyncIterator[Raw]:
+        """Check out a connection whose every statement stands alone, and does not wait for the disk.
+
+        For what is written often, and may be lost with the server; one statement is one round trip.
+
+        Raises:
+            DatabaseUnavailable: the server does not answer, or stopped answering.
+
+        """
+        with in_our_words():
+            async with self._careless.acquire() as connection:
                 yield connection
 
     async def connect(self, name: str = _GREETING["application_name"]) -> Raw:
@@ -179,9 +219,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every pooled connection."""
-        if self._readers is not None:
-            await self._readers.close()
-            self._readers = None
+        await self._readers.close()
+        await self._careless.close()
         await self.engine.dispose()
 
 

@@ -136,9 +136,8 @@ class HttpClient:
         """Ask for `path` (with leading slash, already quoted) under the base URL; what returns is 2xx.
 
         Connection and read errors, cut-off bodies, broken answers, 408, 429 and 5xx are repeated after
-        jittered exponential waits or the vendor's own Retry-After. A pause the vendor asks for is one for
-        everybody of this pace. `explain` may name a better error than the status alone. An answer that stays
-        broken is returned: whoever knows the format says best what is wrong with it.
+        jittered exponential waits or the vendor's own Retry-After, a pause for everybody of this pace.
+        `explain` may name a better error than the status alone; what stays broken is returned.
 
         Raises:
             ProviderAuthError: 401, 403.

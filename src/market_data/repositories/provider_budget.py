@@ -11,27 +11,24 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from market_data.db.session import Raw, raw_connection
 from market_data.models import ProviderBudget, ProviderQuota
 
 # Conditions are looked at under the lock, with the clock of that moment.
-_RESERVE = text("""
-    WITH fast AS MATERIALIZED (  -- a turn is not worth a disk's: after a crash some are given again
-        SELECT set_config('synchronous_commit', 'off', true) AS is_set
-    )
+_RESERVE = """
     INSERT INTO provider_budget AS b (account, next_at, requests)
-    SELECT :account, clock_timestamp() + CAST(:span AS interval), CAST(:count AS bigint) FROM fast
+    VALUES ($1, clock_timestamp() + $2::interval, $3::bigint)
     ON CONFLICT (account) DO UPDATE SET
-        next_at = greatest(b.next_at, b.blocked_until, clock_timestamp()) + CAST(:span AS interval),
-        requests = b.requests + CAST(:count AS bigint)
-    WHERE greatest(b.next_at, b.blocked_until) <= clock_timestamp() + CAST(:patience AS interval)
-    RETURNING next_at - CAST(:span AS interval) AS at,
-              CAST(extract(epoch FROM next_at - CAST(:span AS interval) - clock_timestamp())
-                   AS double precision) AS wait
-    """)
-_NEXT = text("""
-    SELECT CAST(extract(epoch FROM greatest(next_at, blocked_until) - clock_timestamp()) AS double precision)
-    FROM provider_budget WHERE account = :account
-    """)
+        next_at = greatest(b.next_at, b.blocked_until, clock_timestamp()) + $2::interval,
+        requests = b.requests + $3::bigint
+    WHERE greatest(b.next_at, b.blocked_until) <= clock_timestamp() + $4::interval
+    RETURNING next_at - $2::interval AS at,
+              extract(epoch FROM next_at - $2::interval - clock_timestamp())::double precision AS wait
+    """
+_NEXT = """
+    SELECT extract(epoch FROM greatest(next_at, blocked_until) - clock_timestamp())::double precision
+    FROM provider_budget WHERE account = $1
+    """
 _LOCK = text("""
     INSERT INTO provider_budget AS b (account, next_at) VALUES (:account, clock_timestamp())
     ON CONFLICT (account) DO UPDATE SET requests = b.requests
@@ -135,6 +132,17 @@ class Budget:
         return max(allowed - sum(one.used for one in running), 0)
 
 
+async def reserve_turns(raw: Raw, account: str, rate: Rate, count: int) -> Turns | Refusal:
+    """Take the next turns, behind all that were taken and behind a hold; quotas are not looked at.
+
+    One statement, which may stand alone.
+    """
+    row = await raw.fetchrow(_RESERVE, account, rate.step * count, count, rate.patience)
+    if row is None:
+        return Refusal(await raw.fetchval(_NEXT, account))
+    return Turns(row["at"], row["wait"], count)
+
+
 class ProviderBudgetRepository:
     """Accounts with providers, inside the caller's transaction, which should be short: others wait for it."""
 
@@ -150,17 +158,14 @@ class ProviderBudgetRepository:
         left = await self._left(account, rate.quotas) if rate.quotas else count
         if isinstance(left, Refusal):
             return left
-        count = min(count, left)
-        values = {"account": account, "count": count, "span": rate.step * count, "patience": rate.patience}
-        row = (await self._session.execute(_RESERVE, values)).one_or_none()
-        if row is None:
-            return Refusal((await self._session.execute(_NEXT, {"account": account})).scalar_one())
-        if rate.quotas:
+        raw = await raw_connection(await self._session.connection())
+        found = await reserve_turns(raw, account, rate, min(count, left))
+        if rate.quotas and isinstance(found, Turns):
             periods = [_seconds(per) for per in rate.quotas]
             await self._session.execute(
-                _COUNT, {"account": account, "turn": row.at, "count": count, "periods": periods}
+                _COUNT, {"account": account, "turn": found.at, "count": found.count, "periods": periods}
             )
-        return Turns(row.at, row.wait, count)
+        return found
 
     async def _left(self, account: str, quotas: Mapping[timedelta, int]) -> int | Refusal:
         """Lock the account, and return how many requests the scarcest of its quotas has left."""

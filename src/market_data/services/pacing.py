@@ -21,7 +21,13 @@ from market_data.etl.allowance import Allowance, allowance_of
 from market_data.etl.pace import Clock, Sleep, beyond_patience, patience_for
 from market_data.etl.provider import ProviderClient
 from market_data.etl.registry import find_provider, open_client
-from market_data.repositories.provider_budget import ProviderBudgetRepository, Rate, Refusal, Turns
+from market_data.repositories.provider_budget import (
+    ProviderBudgetRepository,
+    Rate,
+    Refusal,
+    Turns,
+    reserve_turns,
+)
 
 WINDOW = 0.05
 """Seconds: a batch is no longer than that, a hold by others is heeded within it, and a turn that was left
@@ -113,12 +119,19 @@ class SharedPace:
             self._waiting -= 1
 
     async def _reserve(self, count: int) -> None:
-        async with self._database.session() as session:
-            found = await ProviderBudgetRepository(session).reserve(self._account, self._rate, count)
+        found = await self._reserved(count)
         if isinstance(found, Refusal):
             raise self._refused(found)
         self._looked = self._clock()
         self._batch.extend(self._turns(found))
+
+    async def _reserved(self, count: int) -> Turns | Refusal:
+        """Take turns; where requests are counted by the hour or day, no crash may forget one."""
+        if self._rate.quotas:
+            async with self._database.session() as session:
+                return await ProviderBudgetRepository(session).reserve(self._account, self._rate, count)
+        async with self._database.careless() as raw:
+            return await reserve_turns(raw, self._account, self._rate, count)
 
     def _turns(self, found: Turns) -> list[_Turn]:
         first = self._looked + found.wait
