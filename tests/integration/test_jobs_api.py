@@ -45,7 +45,7 @@ async def test_a_job_and_its_run(client):
         "provider": "ecb",
         "status": "queued",
         "priority": 20,
-        "parameters": {"run_id": run["id"]},
+        "parameters": {"run_id": run["id"], "request_id": run["parameters"]["request_id"]},
         "attempts": 0,
         "heartbeat_at": None,
         "run": run,

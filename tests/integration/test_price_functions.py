@@ -230,7 +230,7 @@ async def test_storage_tells_the_size_of_each_table(acme):
         acme, "SELECT table_name, kind, bars, total_bytes, bytes_per_bar, compression_ratio FROM v_storage"
     )
     named = {one[0]: one[1:] for one in rows}
-    assert len(named) == 8
+    assert len(named) == 14
     kind, bars, total, per_bar, ratio = named["market_price_daily"]
     assert (bars, per_bar) == (7, total / 7)
     assert kind in {"table", "hypertable"}

@@ -242,8 +242,9 @@ async def test_yahoo_prices_are_split_adjusted():
     assert closes["2020-09-01T04:00:00"] == pytest.approx(traded["20200930"], rel=1e-3)
 
 
-async def test_yahoo_without_data_has_no_page():
-    assert await fetch("yahoo", "CAPIO.ST", "1d", "yahoo/errors/200_empty_no_timestamp_CAPIO.ST.json") == []
+async def test_yahoo_without_data_and_currency_knows_no_such_symbol():
+    with pytest.raises(exceptions.SymbolNotFound):
+        await fetch("yahoo", "CAPIO.ST", "1d", "yahoo/errors/200_empty_no_timestamp_CAPIO.ST.json")
 
 
 # Binance

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from market_data.core.exceptions import JobNotFound
-from market_data.core.vocabulary import JobKind, JobStatus
+from market_data.core.vocabulary import JobKind, JobStatus, RunStatus
 from market_data.db.session import Database, Session
 from market_data.models import IngestionRun
 from market_data.repositories.ingestion_run import IngestionRunRepository
@@ -95,7 +95,7 @@ class Watcher:
             return (await IngestionRunRepository(session).of_jobs([job_id])).get(job_id)
 
     async def require_known(self, job_id: int) -> None:
-        """Refuse a job that is neither in the queue nor had a run.
+        """Refuse a job that is neither in the queue nor came to an end: one that was cancelled is gone.
 
         Raises:
             JobNotFound: nothing is known of it.
@@ -103,7 +103,10 @@ class Watcher:
         """
         async with self._database.session() as session:
             known = await JobRepository(session).find(job_id)
-        if known is None and await self.outcome(job_id) is None:
+        if known is not None:
+            return
+        run = await self.outcome(job_id)
+        if run is None or run.status == RunStatus.CANCELLED:
             raise JobNotFound(job_id)
 
     async def _pictures(self, session: Session, found: Sequence[Job]) -> list[JobPicture]:
