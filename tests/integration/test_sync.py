@@ -25,8 +25,9 @@ from market_data.repositories.coverage import Answer, CoverageRepository
 from market_data.repositories.ingestion_run import IngestionRunRepository, RunFilter
 from market_data.services.ingestion import IngestionService, IngestRequest
 from market_data.services.schedule import ScheduleService
-from market_data.services.scheduler import Scheduler
+from market_data.services.scheduler import Scheduler, next_of_cron
 from market_data.services.subscription import SubscriptionRequest, SubscriptionService
+from market_data.services.sync import SyncService
 from tests.support.exchange import DAYS, HALF_DAYS, Exchange, ExchangeClient, clients_of, closes
 from tests.support.work import Hands, drain
 
@@ -215,6 +216,74 @@ async def test_what_was_ingested_before_is_not_asked_again(database, exchange):
         datetime(2024, 1, 10, tzinfo=UTC),
     )
     assert await stored(database) == days(date(2024, 1, 2), date(2024, 1, 9))
+
+
+async def test_pages_are_stored_some_at_a_time(database, exchange, monkeypatch):
+    monkeypatch.setattr("market_data.services.fetching.BATCH_ROWS", 3)
+    exchange.page = 2
+    await subscribe(database)
+    await work(database, exchange)
+    assert await stored(database) == days(date(2024, 1, 2), date(2024, 1, 9))
+    (run,) = await runs(database)
+    assert (run.inserted, run.expected) == (6, 6)
+
+
+async def test_a_bar_its_source_calls_unfinished_ends_what_is_known(database, exchange):
+    """The clock says it is over; its provider knows better, and is asked again at the next look."""
+    exchange.running = True
+    await subscribe(database)
+    assert await work(database, exchange) == ["done"]
+    found = await SubscriptionService(database).get(1)
+    assert found.watermark == datetime(2024, 1, 9, tzinfo=UTC)
+    assert await stored(database) == days(date(2024, 1, 2), date(2024, 1, 8))
+    exchange.running = False
+    exchange.now = await due(database)
+    await work(database, exchange)
+    assert await stored(database) == days(date(2024, 1, 2), date(2024, 1, 10))
+
+
+async def test_who_gives_no_page_is_unavailable(database, exchange):
+    exchange.page = 0
+    await subscribe(database)
+    assert await work(database, exchange) == ["again"]
+    assert "gave no page" in ((await SubscriptionService(database).get(1)).subscription.error or "")
+
+
+async def test_it_stops_between_chunks_when_told(database, exchange, monkeypatch):
+    monkeypatch.setattr("market_data.services.sync.chunk_length", lambda *_: timedelta(days=3))
+    await subscribe(database)
+    liveness = Liveness(database)
+    service = SyncService(database, liveness, clients_of(exchange))
+    before = await due(database)
+    assert await service.sync(1, stopping=lambda: True)
+    assert (exchange.asked, await due(database)) == ([], before)
+    assert await service.sync(1, stopping=lambda: len(exchange.asked) >= 1)
+    assert len(exchange.asked) == 1
+    assert not await service.sync(1)
+    assert await stored(database) == days(date(2024, 1, 2), date(2024, 1, 9))
+    await liveness.close()
+
+
+async def test_retention_is_a_schedule_too(database, exchange):
+    await ScheduleService(database).create({"name": "nightly", "task": "retention", "cron": "47 3 * * *"})
+    exchange.now = await due(database)
+    assert await work(database, exchange) == ["done"]
+
+
+async def test_a_calendar_that_ends_is_told(database, exchange):
+    exchange.now = datetime(2200, 1, 1, tzinfo=UTC)
+    with pytest.raises(InvalidInput, match="knows no session after 2200-01-01"):
+        await ScheduleService(database).create({"name": "late", "task": "sync", "calendar": "XNYS"})
+
+
+def test_every_minute_goes_on_through_the_hour_that_is_shown_twice():
+    """On 3 November 2024 New York shows 01:00 to 02:00 twice; the second time is not taken."""
+    second = datetime(2024, 11, 3, 6, 5, tzinfo=UTC)
+    assert next_of_cron("* * * * *", "America/New_York", second) == datetime(2024, 11, 3, 7, tzinfo=UTC)
+    first = datetime(2024, 11, 3, 5, 5, tzinfo=UTC)
+    assert next_of_cron("* * * * *", "America/New_York", first) == first + timedelta(minutes=1)
+    with pytest.raises(InvalidInput, match="names no time"):
+        next_of_cron("0 0 30 2 *", "UTC", first)
 
 
 async def test_a_passing_trouble_is_tried_again(database, exchange):

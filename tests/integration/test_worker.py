@@ -220,6 +220,62 @@ async def test_after_so_many_attempts_it_is_a_dead_letter_that_can_be_tried_agai
     assert (await run_of(database, run_id)).status == RunStatus.SUCCEEDED
 
 
+async def test_it_can_be_stopped_before_it_begins_and_while_it_connects(database, exchange, monkeypatch):
+    liveness = Liveness(database)
+    runner = JobRunner(database, liveness, {}, clients_of(exchange))
+    early = Worker(database, runner, None)
+    task = asyncio.create_task(early.run())
+    early.stop()
+    await early.ended(task)
+    connecting = Worker(database, runner, None)
+    connect = database.connect
+
+    async def stopped_meanwhile(name: str):
+        connecting.stop()
+        return await connect(name)
+
+    monkeypatch.setattr(database, "connect", stopped_meanwhile)
+    await connecting.run()
+    await connecting.stopped()
+    await liveness.close()
+
+
+async def test_schedules_are_looked_at_again_after_a_failure(database, exchange):
+    class Failing(Scheduler):
+        pause = 0.01
+        looks = 0
+
+        async def tick(self) -> int:
+            self.looks += 1
+            if self.looks == 1:
+                raise OSError("out of luck")
+            enough.set()
+            return 0
+
+    enough = asyncio.Event()
+    async with working(database, clients_of(exchange), scheduler=Failing(database)):
+        await asyncio.wait_for(enough.wait(), 20)
+
+
+async def test_what_is_left_of_a_job_is_done_by_the_next(database, exchange, monkeypatch):
+    monkeypatch.setattr("market_data.services.sync.chunk_length", lambda *_: timedelta(days=30))
+    request = SubscriptionRequest(
+        provider="bell", symbols=["ACME"], intervals=[Interval.D1], since=datetime(2024, 1, 1, tzinfo=UTC)
+    )
+    await SubscriptionService(database).subscribe(request)
+    await Scheduler(database).tick()
+    async with working(database, held(exchange)) as worker:
+        await exchange.reached.wait()
+        worker.stop()
+        exchange.go.set()
+    left = JobFilter(status=JobStatus.QUEUED)
+    (job,), _ = await JobService(database).list_(left, limit=10, page_token=None)
+    assert (job.job.kind, job.job.attempts) == (JobKind.SYNC, 1)
+    async with working(database, clients_of(exchange)):
+        await until(database, "SELECT count(*) = 0 FROM v_job")
+        await until(database, "SELECT bool_and(bar_count = 105) FROM series")
+
+
 def test_pauses_grow_and_end():
     patience = Patience(first=timedelta(seconds=30), longest=timedelta(minutes=5))
     assert [patience.pause(n).total_seconds() for n in range(6)] == [30, 60, 120, 240, 300, 300]

@@ -78,6 +78,10 @@ class Exchange:
     """Starts of bars whose close it has changed since."""
     trouble: list[ProviderError] = field(default_factory=list)
     """Raised instead of the next answers."""
+    page: int = 1_000_000
+    """Bars of one page; with 0 it gives no page at all."""
+    running: bool = False
+    """Whether it says of its last bar that it is not over, whatever the clock says."""
 
     def bars(self, interval: Interval) -> dict[datetime, float]:
         """Return the closes it has: the number of the bar, and of one that is not over, half of it."""
@@ -118,7 +122,7 @@ class ExchangeClient(ProviderClient):
     Settings = ExchangeSettings
 
     async def fetch_bars(self, request: BarRequest) -> AsyncIterator[Page]:
-        """Yield one page."""
+        """Yield pages, oldest first."""
         self.exchange.asked.append(request)
         if self.exchange.trouble:
             raise self.exchange.trouble.pop(0)
@@ -128,12 +132,20 @@ class ExchangeClient(ProviderClient):
             for ts, close in self.exchange.bars(request.interval).items()
             if (start is None or ts >= start) and (end is None or ts < end)
         }
+        if self.exchange.page:
+            for first in range(0, max(len(found), 1), self.exchange.page):
+                part = dict(list(found.items())[first : first + self.exchange.page])
+                yield self._page(request, part)
+
+    def _page(self, request: BarRequest, found: dict[datetime, float]) -> Page:
         daily = request.interval is Interval.D1
         stamps = [datetime.combine(ts.date(), time(12), UTC) if daily else ts for ts in found]
         times = np.array([ts.replace(tzinfo=None) for ts in stamps], "datetime64[us]")
         values = np.array(list(found.values()), "float64")
         fine = np.zeros(len(found), "bool")
-        rows = raw_bars((times, fine), [(values, fine)] * 4, None, lambda row: str(values[row]))
+        running = fine.copy()
+        running[-1:] = self.exchange.running
+        rows = raw_bars((times, fine), [(values, fine)] * 4, None, lambda row: str(values[row]), running)
         listing = Listing(
             symbol=request.symbol,
             asset_class=AssetClass.EQUITY,
@@ -141,7 +153,7 @@ class ExchangeClient(ProviderClient):
             exchange="XNYS",
             timezone="America/New_York",
         )
-        yield Page(rows=rows, listing=listing, timezone="America/New_York")
+        return Page(rows=rows, listing=listing, timezone="America/New_York")
 
 
 def clients_of(exchange: Exchange):

@@ -168,7 +168,7 @@ class JobRunner:
                 _raise_first(failures)
             case JobKind.REPAIR:
                 await self._repair.work(int(parameters["series_id"]), attempt.job_id)
-            case JobKind.RETENTION:
+            case _:
                 await self._retain()
         return False
 

@@ -101,7 +101,7 @@ async def _jobs_of(session: Session, schedule: Schedule) -> list[NewJob]:
             return sync_jobs(await subscriptions.of_schedule(schedule.id))
         case ScheduleTask.REPAIR:
             return [repair_job(*one) for one in await subscriptions.with_series()]
-        case ScheduleTask.RETENTION:
+        case _:
             return [NewJob(kind=JobKind.RETENTION, key="retention", priority=RETENTION_PRIORITY)]
 
 
@@ -127,16 +127,15 @@ def next_of_cron(cron: str, timezone: str, after: datetime) -> datetime:
     """
     require_cron(cron)
     zone = ZoneInfo(timezone)
-    wall = after.astimezone(zone).replace(tzinfo=None)
-    for _ in range(4):
-        try:
-            wall = cast("datetime", croniter(cron, wall).get_next(datetime))
-        except CroniterBadDateError:  # such as the 30th of February
-            break
-        instant = wall.replace(tzinfo=zone).astimezone(UTC)
-        if instant > after:
-            return instant
-    raise InvalidInput("cron", f"{cron!r} names no time after {after:%Y-%m-%d}")
+    times = croniter(cron, after.astimezone(zone).replace(tzinfo=None))
+    instant = after
+    try:
+        while instant <= after:  # in the hour that is shown twice, the first times are over
+            wall = cast("datetime", times.get_next(datetime))
+            instant = wall.replace(tzinfo=zone).astimezone(UTC)
+    except CroniterBadDateError as error:  # such as the 30th of February
+        raise InvalidInput("cron", f"{cron!r} names no time after {after:%Y-%m-%d}") from error
+    return instant
 
 
 def require_cron(cron: str) -> None:
