@@ -346,13 +346,13 @@ async def test_a_hold_by_another_moves_who_is_waiting_behind_it(database):
 
 async def test_those_who_wait_at_the_same_time_share_a_statement(database, monkeypatch):
     asked = []
-    reserve_ = ProviderBudgetRepository.reserve
+    reserved = SharedPace._reserved
 
-    async def noting(self, account, rate, count=1):
+    async def noting(self, count):
         asked.append(count)
-        return await reserve_(self, account, rate, count)
+        return await reserved(self, count)
 
-    monkeypatch.setattr(ProviderBudgetRepository, "reserve", noting)
+    monkeypatch.setattr(SharedPace, "_reserved", noting)
     pace = shared(database, 60_000)
     await pace.turn()
     assert asked == [1]
