@@ -83,8 +83,8 @@ INDEXES = {
 }
 
 SCHEDULES = (
-    ("nightly-repair", "repair", "17 3 * * *"),
-    ("nightly-retention", "retention", "47 3 * * *"),
+    ("nightly-repair", "repair", "17 3 * * *", "03:17"),
+    ("nightly-retention", "retention", "47 3 * * *", "03:47"),
 )
 
 
@@ -119,10 +119,10 @@ def upgrade() -> None:
     for index, comment in INDEXES.items():
         op.execute(f"COMMENT ON INDEX {index} IS '{comment}'")
     _measure(MEASURED, MEASURED_TOO)
-    for name, task, cron in SCHEDULES:
+    for name, task, cron, at in SCHEDULES:
         op.execute(
             "INSERT INTO schedule (name, task, cron, due_at) "
-            f"VALUES ('{name}', '{task}', '{cron}', date_trunc('day', now(), 'UTC') + interval '1 day 3 hours')"
+            f"VALUES ('{name}', '{task}', '{cron}', date_trunc('day', now(), 'UTC') + interval '1 day {at}')"
         )
 
 
