@@ -72,6 +72,7 @@ def halfway(vendor, env: dict[str, str]):
     process = start(*ARGS, env=env)
     until(lambda: len(vendor.asked) == 2 or process.poll() is not None, "the second page is asked for", 60)
     assert process.poll() is None
+    until(lambda: run("runs", "--json", env=env).json()[0]["inserted"] == 1000, "one page is stored", 60)
     return process
 
 

@@ -288,7 +288,8 @@ def test_watching_one_job_ends_with_it(working, here, database):
         await own.close()
 
     here.setattr(watching.asyncio, "sleep", _Steps([ends]))
-    here.setattr(watching, "people", lambda: Console(force_terminal=True, width=120, color_system=None))
+    terminal = Console(force_terminal=True, width=120, color_system=None, _environ={"TERM": "xterm"})
+    here.setattr(watching, "people", lambda: terminal)
     outcome = invoke("jobs", "watch", working)
     assert outcome.code == 1
     assert "250/1000" in outcome.out

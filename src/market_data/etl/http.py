@@ -172,7 +172,7 @@ class HttpClient:
         async def rest(seconds: float) -> None:
             nonlocal deadline
             metrics.provider_retried(self.name)
-            log.debug("provider_retry", provider=self.name, path=self.redact(url.path), wait=round(seconds, 2))
+            log.debug("provider_retry", provider=self.name, path=self.redact(url.path), wait=seconds)
             await self._sleep(seconds)
             deadline += await self._turn()
 

@@ -7,11 +7,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def ahead(source: AsyncGenerator[T], *, stop_at_once: bool = False) -> AsyncGenerator[T]:
+async def ahead(source: AsyncGenerator[T]) -> AsyncGenerator[T]:
     """Yield what a source yields, and have it prepare the next meanwhile.
 
-    When it is closed, what is being prepared is waited for, because a thread may be reading a stream that the
-    caller closes or rewinds next; with `stop_at_once` it is cancelled before.
+    When it is closed, what is being prepared is waited for: a thread may be reading a stream that the caller
+    closes or rewinds next.
     """
     upcoming = asyncio.create_task(_next(source))
     try:
@@ -19,8 +19,30 @@ async def ahead(source: AsyncGenerator[T], *, stop_at_once: bool = False) -> Asy
             upcoming = asyncio.create_task(_next(source))
             yield one
     finally:
-        if stop_at_once:
-            upcoming.cancel()
+        await asyncio.wait({upcoming})
+        await source.aclose()
+
+
+async def with_lulls(source: AsyncGenerator[T], seconds: float) -> AsyncGenerator[T | None]:
+    """Yield what a source yields, preparing the next meanwhile, and None where it makes one wait so long.
+
+    When it is closed, what is being prepared is cancelled.
+    """
+    upcoming = asyncio.create_task(_next(source))
+    told = True
+    try:
+        while True:
+            done, _ = await asyncio.wait({upcoming}, timeout=None if told else seconds)
+            told = not done
+            if not done:
+                yield None
+                continue
+            if (one := upcoming.result()) is None:
+                return
+            upcoming = asyncio.create_task(_next(source))
+            yield one
+    finally:
+        upcoming.cancel()
         await asyncio.wait({upcoming})
         await source.aclose()
 

@@ -20,13 +20,16 @@ from market_data.etl.transformers.normalise import Normalised, normalise
 from market_data.etl.transformers.rejection import Rejections
 from market_data.etl.transformers.rules import Rules
 from market_data.repositories.market_price_writer import SeriesKey
-from market_data.services.ahead import ahead
+from market_data.services.ahead import with_lulls
 from market_data.services.listing import settle_listing
 from market_data.services.planning import final_until, grid_of
 from market_data.services.recorder import RunRecorder
 
 BATCH_ROWS = 20_000
 """Rows of several pages that are stored as one transaction."""
+
+LULL = 0.25
+"""Seconds without a page after which those that wait are stored: who asks slowly shall not lose much."""
 
 OnBars = Callable[[int], None]
 """Told how many bars a run has stored, or found stored, so far."""
@@ -87,14 +90,15 @@ class Fetcher:
         """
         waiting, seen = _Pages(), _Seen()
         self._report(self._recorder.stored)
-        pages = ahead(cast("AsyncGenerator[Page]", self._client.fetch_bars(wanted)), stop_at_once=True)
+        pages = with_lulls(cast("AsyncGenerator[Page]", self._client.fetch_bars(wanted)), LULL)
         async with aclosing(pages):
             try:
                 async for page in pages:
-                    if not waiting.fits(page) or waiting.rows >= BATCH_ROWS:
+                    if page is None or not waiting.fits(page) or waiting.rows >= BATCH_ROWS:
                         await self._store(wanted, waiting, seen, final_days_until)
                         waiting = _Pages()
-                    waiting.pages.append(page)
+                    if page is not None:
+                        waiting.pages.append(page)
             except ProviderError as error:
                 metrics.provider_failed(self._client.spec.name, error.kind)
                 await self._store(wanted, waiting, seen, final_days_until)
