@@ -228,6 +228,17 @@ async def test_pages_are_stored_some_at_a_time(database, exchange, monkeypatch):
     assert (run.inserted, run.expected) == (6, 6)
 
 
+async def test_who_makes_one_wait_has_each_page_stored(database, exchange, monkeypatch):
+    monkeypatch.setattr("market_data.services.fetching.LULL", 0)
+    exchange.page = 2
+    await subscribe(database)
+    await work(database, exchange)
+    assert await stored(database) == days(date(2024, 1, 2), date(2024, 1, 9))
+    async with database.session() as session:
+        written = await session.scalar(text("SELECT count(DISTINCT xmin::text) FROM market_price_daily"))
+    assert written == 3
+
+
 async def test_a_bar_its_source_calls_unfinished_ends_what_is_known(database, exchange):
     """The clock says it is over; its provider knows better, and is asked again at the next look."""
     exchange.running = True

@@ -203,10 +203,10 @@ class SyncService:
                 await coverage.spans(state.series_id, Answer.FAILED, *wanted),
             )
             left = subtract([wanted], known)
-            if left:
-                end = left[-1].end
-                tick = end + timedelta(microseconds=1)
-                length = grown(length, end, await coverage.spans(state.series_id, Answer.NO_TRADE, end, tick))
+            end = left[-1].end if left else wanted.end
+            behind = end + timedelta(microseconds=1)
+            empty = await coverage.spans(state.series_id, Answer.NO_TRADE, end, behind)
+        length = grown(length, end, empty)
         return chunk_of(left, known, length, state.interval, state.spec.overlap, wanted.start)
 
     async def _got_on(self, subscription: Subscription) -> None:
