@@ -229,8 +229,8 @@ async def test_pages_are_stored_some_at_a_time(database, exchange, monkeypatch):
 
 
 async def test_who_makes_one_wait_has_each_page_stored(database, exchange, monkeypatch):
-    monkeypatch.setattr("market_data.services.fetching.LULL", 0)
-    exchange.page = 2
+    monkeypatch.setattr("market_data.services.fetching.LULL", 0.001)
+    exchange.page, exchange.rest = 2, 0.1
     await subscribe(database)
     await work(database, exchange)
     assert await stored(database) == days(date(2024, 1, 2), date(2024, 1, 9))

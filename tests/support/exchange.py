@@ -4,6 +4,7 @@ It answers with what it has by its clock, the bar that is not over included, and
 Its sessions are written down from the exchange's own holidays, not taken from the calendars under test.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -80,6 +81,8 @@ class Exchange:
     """Raised instead of the next answers."""
     page: int = 1_000_000
     """Bars of one page; with 0 it gives no page at all."""
+    rest: float = 0
+    """Seconds it takes for each page."""
     running: bool = False
     """Whether it says of its last bar that it is not over, whatever the clock says."""
 
@@ -134,6 +137,7 @@ class ExchangeClient(ProviderClient):
         }
         if self.exchange.page:
             for first in range(0, max(len(found), 1), self.exchange.page):
+                await asyncio.sleep(self.exchange.rest)
                 part = dict(list(found.items())[first : first + self.exchange.page])
                 yield self._page(request, part)
 
