@@ -1,12 +1,12 @@
 """Instruments over the wire."""
 
 from datetime import datetime
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict
 
 from market_data.core.vocabulary import AssetClass
 from market_data.schemas.fields import Currency, Exchange, Figi, Isin, Symbol, Text, TimeZone
+from market_data.schemas.patch import MergePatch
 
 
 class InstrumentCreate(BaseModel):
@@ -25,22 +25,10 @@ class InstrumentCreate(BaseModel):
     active: bool = True
 
 
-_EVERY_HAS = ("symbol", "exchange", "asset_class", "currency", "timezone", "active")
-
-
-def _without_null(schema: dict[str, Any]) -> None:
-    """Say in the schema that what every instrument has cannot be emptied."""
-    for name in _EVERY_HAS:
-        told = schema["properties"][name]
-        kept = [one for one in told.pop("anyOf") if one != {"type": "null"}]
-        told.pop("default")
-        told |= kept[0]
-
-
-class InstrumentUpdate(BaseModel):
+class InstrumentUpdate(MergePatch):
     """A merge patch (RFC 7396): what is absent stays, null empties name, isin and figi."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_without_null)
+    kept = ("symbol", "exchange", "asset_class", "currency", "timezone", "active")
 
     symbol: Symbol | None = None
     exchange: Exchange | None = None
@@ -51,13 +39,6 @@ class InstrumentUpdate(BaseModel):
     figi: Figi | None = None
     timezone: TimeZone | None = None
     active: bool | None = None
-
-    @field_validator(*_EVERY_HAS, mode="before")
-    @classmethod
-    def _stays(cls, value: object) -> object:
-        if value is None:
-            raise ValueError("cannot be null")
-        return value
 
 
 class InstrumentRead(BaseModel):

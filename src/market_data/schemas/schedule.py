@@ -1,12 +1,12 @@
 """Schedules over the wire."""
 
 from datetime import datetime
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from market_data.core.vocabulary import ScheduleTask
 from market_data.schemas.fields import Flag, Name, Text, TimeZone, Whole
+from market_data.schemas.patch import MergePatch
 
 _CRON = "Five fields: minute hour day month weekday, such as `30 22 * * 1-5`."
 _CALENDAR = "Instead of cron: the calendar after whose sessions it is due, such as XNYS."
@@ -28,22 +28,10 @@ class ScheduleCreate(BaseModel):
     active: Flag = True
 
 
-_EVERY_HAS = ("name", "task", "delay_minutes", "timezone", "active")
-
-
-def _without_null(schema: dict[str, Any]) -> None:
-    """Say in the schema that what every schedule has cannot be emptied."""
-    for name in _EVERY_HAS:
-        told = schema["properties"][name]
-        kept = [one for one in told.pop("anyOf") if one != {"type": "null"}]
-        told.pop("default")
-        told |= kept[0]
-
-
-class ScheduleUpdate(BaseModel):
+class ScheduleUpdate(MergePatch):
     """A merge patch (RFC 7396): what is absent stays; one of cron and calendar must be left."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_without_null)
+    kept = ("name", "task", "delay_minutes", "timezone", "active")
 
     name: Name | None = None
     task: ScheduleTask | None = None
@@ -52,13 +40,6 @@ class ScheduleUpdate(BaseModel):
     delay_minutes: Whole | None = Field(None, ge=0, le=1440, description=_DELAY)
     timezone: TimeZone | None = Field(None, description=_ZONE)
     active: Flag | None = None
-
-    @field_validator(*_EVERY_HAS, mode="before")
-    @classmethod
-    def _stays(cls, value: object) -> object:
-        if value is None:
-            raise ValueError("cannot be null")
-        return value
 
 
 class ScheduleRead(BaseModel):

@@ -1,13 +1,14 @@
 """Subscriptions over the wire."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from market_data.core.interval import Interval
 from market_data.schemas.fields import Exchange, Flag, Instant, IntervalText, Name
 from market_data.schemas.ingestion import ProviderSymbolText
+from market_data.schemas.patch import MergePatch
 
 ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 
@@ -31,35 +32,16 @@ class SubscriptionCreate(BaseModel):
     active: Flag | None = Field(None, description="Whether they are followed; new ones are.")
 
 
-_EVERY_HAS = ("since", "watchlist", "active")
-
-
-def _without_null(schema: dict[str, Any]) -> None:
-    """Say in the schema that what every subscription has cannot be emptied."""
-    for name in _EVERY_HAS:
-        told = schema["properties"][name]
-        kept = [one for one in told.pop("anyOf") if one != {"type": "null"}]
-        told.pop("default")
-        told |= kept[0]
-
-
-class SubscriptionUpdate(BaseModel):
+class SubscriptionUpdate(MergePatch):
     """A merge patch (RFC 7396): what is absent stays, null empties exchange and schedule."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_without_null)
+    kept = ("since", "watchlist", "active")
 
     since: Instant | None = None
     exchange: Exchange | None = None
     watchlist: Name | None = None
     schedule: Name | None = Field(None, description="Name of a schedule; null: as bars become final.")
     active: Flag | None = None
-
-    @field_validator(*_EVERY_HAS, mode="before")
-    @classmethod
-    def _stays(cls, value: object) -> object:
-        if value is None:
-            raise ValueError("cannot be null")
-        return value
 
 
 class SubscriptionRead(BaseModel):
