@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
-import structlog
-
 from market_data.core import clock
 from market_data.core.exceptions import InvalidInput, ProviderNotFound
 from market_data.core.interval import Interval
@@ -23,8 +21,6 @@ from market_data.services.ingestion import IngestionService, IngestRequest, Open
 from market_data.services.pacing import open_shared
 from market_data.services.planning import chunk_length, days_final_until, final_of, wanted_span
 from market_data.services.recorder import RunRecorder
-
-_log = structlog.get_logger(__name__)
 
 
 class RepairService:
@@ -76,10 +72,15 @@ class RepairService:
             InvalidInput: nobody knows what that provider calls the instrument.
 
         """
+        request = await self._elsewhere(series_id, provider)
+        return None if request is None else await self._ingestions.submit(request)
+
+    async def _elsewhere(self, series_id: int, provider: str) -> IngestRequest | None:
+        """Return what to ask another provider for; None where there is no gap."""
         found = await self._coverage.of(series_id)
         spec, symbol = await self._asked(found, provider)
         ranges = repairs(found, spec)
-        return await self._ingestions.submit(_request(spec, symbol, found, ranges)) if ranges else None
+        return _request(spec, symbol, found, ranges) if ranges else None
 
     async def _asked(self, found: SeriesCoverage, provider: str) -> tuple[ProviderSpec, str]:
         """Return whom to ask, and by which symbol."""
@@ -110,10 +111,8 @@ class RepairService:
             InvalidInput: nobody knows what that provider calls the instrument.
 
         """
-        found = await self._coverage.of(series_id)
-        spec, symbol = await self._asked(found, provider)
-        ranges = repairs(found, spec)
-        return await self._ingestions.ingest(_request(spec, symbol, found, ranges)) if ranges else None
+        request = await self._elsewhere(series_id, provider)
+        return None if request is None else await self._ingestions.ingest(request)
 
 
 def repairs(found: SeriesCoverage, spec: ProviderSpec) -> list[Span]:
