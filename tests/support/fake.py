@@ -1,65 +1,28 @@
-"""The queue worked off without a worker: one job after the other, in this process, until it is empty."""
+"""A provider that answers what a test says, and the queue worked off with it."""
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
-from uuid import uuid4
 
-import msgspec
 import numpy as np
-from pgqueuer.ports.repository import EntrypointExecutionParameter
 from sqlalchemy import text
 
-from market_data.core.vocabulary import AssetClass, JobKind
-from market_data.db.liveness import Liveness
-from market_data.db.queue import queue_of
+from market_data.core.vocabulary import AssetClass
 from market_data.db.session import Database
 from market_data.etl.provider import Listing, Page, ProviderSpec
 from market_data.etl.raw import RawBars
 from market_data.etl.registry import providers
-from market_data.repositories.job import entrypoint
-from market_data.services.jobs import Attempt, JobRunner
+from market_data.services.worker import Patience
+from tests.support.work import Done, Hands
 
 LISTING = Listing(symbol="EURUSD", asset_class=AssetClass.FX, currency="USD", exchange="FX")
 CRYPTO = Listing(symbol="BTCUSDT", asset_class=AssetClass.CRYPTO, currency="USDT", exchange="BINANCE")
-_EVERYTHING = {
-    entrypoint(kind, name): EntrypointExecutionParameter(0)
-    for name in (*providers(), None)
-    for kind in JobKind
-}
 
 
-@dataclass(frozen=True)
-class Done:
-    """A job that was done, and what stopped it, where something did."""
-
-    id: int
-    kind: str
-    error: Exception | None = None
-
-
-async def drain(database: Database, open_client, *, last: bool = True) -> list[Done]:
-    """Do all jobs that are due, in the queue's order; what fails is held as a dead letter."""
-    done: list[Done] = []
-    liveness, connection = Liveness(database), await database.connect()
-    runner = JobRunner(database, liveness, {}, open_client)
-    queue = queue_of(connection)
-    try:
-        while jobs := await queue.dequeue(1, _EVERYTHING, uuid4(), None, timedelta(seconds=30)):
-            (job,) = jobs
-            kind, error = JobKind(job.entrypoint.partition(":")[0]), None
-            attempt = Attempt(job.id, kind, msgspec.json.decode(job.payload or b"{}"), last)
-            try:
-                await runner.run(attempt)
-            except Exception as failure:  # noqa: BLE001 # the test looks at it
-                error = failure
-            await queue.log_jobs([(job, "failed" if error else "successful", None)])
-            done.append(Done(job.id, str(kind), error))
-    finally:
-        await connection.close()
-        await liveness.close()
-    return done
+async def drain(database: Database, open_client) -> list[Done]:
+    """Do all jobs that are due, in the queue's order; what fails is given up at once."""
+    async with Hands(database, open_client, Patience(attempts=1)) as hands:
+        await hands.drain()
+        return hands.done
 
 
 async def pick(database: Database, job_id: int) -> None:

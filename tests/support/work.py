@@ -1,5 +1,6 @@
 """Doing the jobs of the queue in a test, one after the other, without a worker's clock and connections."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Self
 
@@ -8,7 +9,6 @@ from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Job
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
-from market_data.core.exceptions import MarketDataError
 from market_data.core.vocabulary import JobKind
 from market_data.db.liveness import Liveness
 from market_data.db.queue import QUEUE_SETTINGS, queue_of
@@ -16,6 +16,15 @@ from market_data.db.session import Database
 from market_data.services.ingestion import OpenClient
 from market_data.services.jobs import JobRunner
 from market_data.services.worker import Patience, Worker
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job that was done, and what stopped it, where something did."""
+
+    id: int
+    kind: str
+    error: Exception | None = None
 
 
 class Hands:
@@ -27,6 +36,7 @@ class Hands:
         self._database = database
         self._liveness = Liveness(database)
         runner = JobRunner(database, self._liveness, {}, open_client)
+        self.done: list[Done] = []
         self._worker = Worker(database, runner, None, patience=patience)
 
     async def __aenter__(self) -> Self:
@@ -53,15 +63,18 @@ class Hands:
         return endings
 
     async def _do(self, job: Job) -> str:
+        kind = job.entrypoint.split(":")[0]
         try:
-            await self._worker._attempt(JobKind(job.entrypoint.split(":")[0]), lambda: False, job)
+            await self._worker._attempt(JobKind(kind), lambda: False, job)
         except RetryRequested as again:
             await self._queue.retry_job(job, again.delay, None)
             return "again"
-        except MarketDataError as error:
+        except Exception as error:  # noqa: BLE001 # as the queue does: whatever it was, the job is held
             await self._queue.log_jobs([(job, "failed", None)])
+            self.done.append(Done(job.id, kind, error))
             return type(error).__name__
         await self._queue.log_jobs([(job, "successful", None)])
+        self.done.append(Done(job.id, kind))
         return "done"
 
 
